@@ -1,6 +1,8 @@
-"""Write small Excel files."""
+"""Write small Excel files and ZIP archives."""
 
+import io
 import zipfile
+from collections.abc import Mapping
 from datetime import datetime
 
 _RELATIONSHIPS = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -23,6 +25,15 @@ _PARTS = {
         '<xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>'
     ),
 }
+
+
+def zipped(members: Mapping[str, str | bytes]) -> bytes:
+    """Return a ZIP archive."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return content.getvalue()
 
 
 def _cell(value) -> str:

@@ -11,6 +11,8 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import select
@@ -40,24 +42,11 @@ ROUNDS_EACH = 5  # at most so many rounds for one injection: some find nothing t
 
 def count_row(injections: int, seed: int) -> Counts:
     """Break something so many times, let everything end, and count."""
-    with (
-        tempfile.TemporaryDirectory(prefix="faults") as home,
-        StandIn.start(strict=False) as slack,
-        mailing.mailserver() as (inbox, environment),
-    ):
+    with mailing.mailserver() as (inbox, mail), installation(**mail) as (database, slack):
         slack.slack.web_api.hang_seconds = 12.0  # longer than the sender's patience
-        ports = {name: free_port() for name in ("RETENTION_PORT", "RETENTION_HEALTH_PORT")}
-        os.environ.update({name: str(port) for name, port in ports.items()})
-        os.environ.update({**slack.environment, **environment, "RETENTION_ADMINS": ADMIN})
-        settings = Settings(home=Path(home), admins=ADMIN, _env_file=None)
-        upgrade(settings)
-        database = Database.of(settings)
         _schedule_soon(database)
-        mailing.begin(database, settings)
-        with running(settings, database, *ROLES) as supervisor:
-            chance, port = random.Random(seed), ports["RETENTION_PORT"]
-            nemesis = Nemesis(settings, database, supervisor, slack, port, chance)
-            nemesis.invite()
+        mailing.begin(database, database.settings)
+        with people_at_a_desk(database, slack, seed) as nemesis:
             for number in range(injections * ROUNDS_EACH):
                 nemesis.round(number)
                 if nemesis.injected.total() >= injections:
@@ -66,9 +55,32 @@ def count_row(injections: int, seed: int) -> Counts:
         counts = _compare(nemesis, slack)
         counts.expect(is_settled, "something is still under way")
         copies = mailing.counted(database, inbox)
-        database.dispose()
     counts.add(Counts(0, 0, copies.doubt, copies.states.total(), copies.lost, copies.doubled))
     return counts
+
+
+@contextmanager
+def installation(**variables: str) -> Iterator[tuple[Database, StandIn]]:
+    """Make an installation whose Slack is a stand-in; the environment names both."""
+    with tempfile.TemporaryDirectory(prefix="faults") as home, StandIn.start(strict=False) as slack:
+        ports = {name: str(free_port()) for name in ("RETENTION_PORT", "RETENTION_HEALTH_PORT")}
+        variables |= {**ports, **slack.environment, "RETENTION_ADMINS": ADMIN}
+        os.environ.update(variables)
+        settings = Settings(home=Path(home), admins=ADMIN, _env_file=None)
+        upgrade(settings)
+        database = Database.of(settings)
+        yield database, slack
+        database.dispose()
+
+
+@contextmanager
+def people_at_a_desk(database: Database, slack: StandIn, seed: int) -> Iterator[Nemesis]:
+    """Run the desk of an installation, and invite the people who type."""
+    settings, port = database.settings, int(os.environ["RETENTION_PORT"])
+    with running(settings, database, *ROLES) as supervisor:
+        nemesis = Nemesis(settings, database, supervisor, slack, port, random.Random(seed))
+        nemesis.invite()
+        yield nemesis
 
 
 def _schedule_soon(database: Database) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 from dataclasses import asdict
 from datetime import date
+from pathlib import Path
 
 from tests.faults.frame import POSTGRESQL, ROOT, SQLITE, Counts, Row
 from tests.faults.table import FAULTS
@@ -12,7 +13,6 @@ from tests.faults.table import FAULTS
 PAGE = ROOT / "docs" / "promises.md"
 RESULTS = ROOT / "build" / "faults.jsonl"
 DATABASES = {SQLITE: "SQLite", POSTGRESQL: "PostgreSQL"}
-_PLACE = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.DOTALL)
 _HEAD = (
     "| fault | invariant | injections | struck a running step | checked | in doubt | lost | "
     "doubled |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
@@ -60,8 +60,14 @@ def publish(size: str) -> None:
         whole.add(total)
         lines.append(f"| {fault} | {invariant} | {_numbers(total)} |")
     lines.append(f"| all | | {_numbers(whole)} |")
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_PLACE.sub(lambda _: "\n".join(lines) + "\n", text), encoding="utf-8")
+    fill(PAGE, "counts", "\n".join(lines) + "\n")
+
+
+def fill(page: Path, name: str, content: str) -> None:
+    """Replace the part of a page between the comments ``name`` and ``end of name``."""
+    place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(place.sub(lambda _: content, text), encoding="utf-8")
 
 
 def _numbers(total: Counts) -> str:

@@ -4,30 +4,20 @@ Lost: a command that was acknowledged without a result, or a process that ends i
 by itself with status 0. Doubled: a result that was shown more than once.
 """
 
-import os
 import random
 import signal
 import subprocess
-import tempfile
 import threading
 from collections import Counter
-from pathlib import Path
 
 from sqlalchemy import select
 
-from bot.playground.server import free_port
-from retention.db import Database
-from retention.db.migrate import upgrade
 from retention.db.tables import Job
-from retention.settings import Settings
 from tests.faults.frame import Counts
 from tests.faults.nemesis import Nemesis
-from tests.faults.processes import settle
-from tests.standins.slack import StandIn
-from tests.workers.harness import ADMIN, running
+from tests.faults.processes import installation, people_at_a_desk, settle
 from workers.queue.supervisor import Child
 
-ROLES = "bot", "worker", "tick", "sender"
 STOPPED = "bot", "worker:batch", "tick", "sender"
 GRACE = {"worker:batch": 60.0}  # seconds, as in docker-compose.yml
 OTHERS = 30.0
@@ -36,24 +26,15 @@ PAUSE = 0.15  # seconds between two commands
 
 def count_row(injections: int, seed: int) -> Counts:
     """Stop a process so many times, let everything end, and count."""
-    with tempfile.TemporaryDirectory(prefix="faults") as home, StandIn.start(strict=False) as slack:
-        ports = {name: str(free_port()) for name in ("RETENTION_PORT", "RETENTION_HEALTH_PORT")}
-        os.environ.update({**ports, **slack.environment, "RETENTION_ADMINS": ADMIN})
-        settings = Settings(home=Path(home), admins=ADMIN, _env_file=None)
-        upgrade(settings)
-        database = Database.of(settings)
-        counts = Counts()
-        with running(settings, database, *ROLES) as supervisor:
-            port, chance = int(ports["RETENTION_PORT"]), random.Random(seed)
-            nemesis = Nemesis(settings, database, supervisor, slack, port, chance)
-            nemesis.invite()
-            over = threading.Event()
+    counts, chance, over = Counts(), random.Random(seed), threading.Event()
+    with installation() as (database, slack):
+        with people_at_a_desk(database, slack, seed) as nemesis:
             typist = threading.Thread(target=_type, args=(nemesis, over))
             typist.start()
             for number in range(injections):
                 name = STOPPED[number % len(STOPPED)]
                 over.wait(chance.uniform(1.0, 2.0))
-                child = next(child for child in supervisor.children if child.name == name)
+                child = next(child for child in nemesis.supervisor.children if child.name == name)
                 _stop(child, counts)
                 child.failures = 0  # else it would wait longer each time
             over.set()
@@ -62,7 +43,6 @@ def count_row(injections: int, seed: int) -> Counts:
         shown = Counter(message["text"] for message in slack.messages("crm"))
         with database.reading() as session:
             states = {key: (job, state) for key, job, state in session.execute(_JOBS)}
-        database.dispose()
     for trigger in nemesis.acknowledged:
         job_id, state = states.get(f"command:{trigger}", ("", "missing"))
         counts.expect(state == "done", f"command {trigger}: {state}")

@@ -14,6 +14,7 @@ from datetime import date
 
 import psutil
 
+from bot.playground import seed
 from tests.faults.frame import POSTGRESQL, SQLITE, on_database
 from tests.faults.promises import commit
 from tests.load import page
@@ -32,7 +33,7 @@ SETTLING = 300.0  # seconds for all jobs and posts to end
 
 
 def measure(options: argparse.Namespace) -> Run:
-    """Run a desk under load, and store what was seen."""
+    """Run a desk under load, and store the measurements."""
     sizes = SIZES[options.size]
     rates = (options.rate, options.rate, options.rate * TIMES, options.rate)
     names = (WARM, STEADY, TENFOLD, AFTER)
@@ -40,7 +41,9 @@ def measure(options: argparse.Namespace) -> Run:
     about = {"commit": commit(), "date": f"{date.today():%-d %B %Y}", "machine": _machine()}
     about |= {"size": options.size, "database": options.database}
     with on_database(options.database), running_desk() as desk:
-        traffic = Traffic(desk.settings.port, desk.secret, Mix(desk.customers, options.seed))
+        traffic = Traffic(
+            desk.settings.port, seed.SIGNING_SECRET, Mix(desk.customers, options.seed)
+        )
         print(f"typing for {sum(sizes) / 60:.0f} minutes", file=sys.stderr, flush=True)
         began = time.monotonic()
         with desk.sampled(began):

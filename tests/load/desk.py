@@ -1,4 +1,4 @@
-"""A whole desk of real processes under load: what it needs, and what it holds in the end."""
+"""A desk of real processes under load, its samples, and its losses."""
 
 import json
 import os
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import psutil
@@ -44,7 +43,7 @@ PROCESSES = "bot", "worker", "tick", "sender"
 
 @dataclass
 class Samples:
-    """What was seen while the desk ran; times are seconds since the run began."""
+    """Samples of a running desk; times are seconds since the run began."""
 
     queue: list[tuple[float, int, int]] = field(default_factory=list)  # at, open jobs, posts
     memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # at, process → MiB
@@ -60,11 +59,6 @@ class Desk:
     store: Path
     customers: list[str]
     samples: Samples = field(default_factory=Samples)
-
-    @property
-    def secret(self) -> str:
-        """Slack's signing secret."""
-        return seed.SIGNING_SECRET
 
     @contextmanager
     def sampled(self, began: float) -> Iterator[None]:
@@ -161,7 +155,7 @@ def running_desk(*, trained: bool = True) -> Iterator[Desk]:
         with running(settings, database, *PROCESSES, stand_ins=Path(folder) / "none") as supervisor:
             supervisor.children.append(_second_batch_worker())
             desk = Desk(settings, database, supervisor, Path(folder) / "slack.db", customers)
-            wait(lambda: _is_ready(settings.port), 120)
+            wait(lambda: _answers("GET", f"http://127.0.0.1:{settings.port}/health/ready"), 120)
             yield desk
         database.dispose()
 
@@ -226,22 +220,16 @@ def _slack(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "tests.load.slack", str(port), str(folder / "slack.db")]
     process = subprocess.Popen(command)
     try:
-        wait(lambda: not _is_free(port), 60)
-        yield f"http://127.0.0.1:{port}/api/"
+        api_url = f"http://127.0.0.1:{port}/api/"
+        wait(lambda: _answers("POST", f"{api_url}api.test"), 60)
+        yield api_url
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _is_free(port: int) -> bool:
+def _answers(method: str, url: str) -> bool:
     try:
-        return not httpx2.post(f"http://127.0.0.1:{port}/api/api.test", timeout=5)
-    except httpx2.TransportError:
-        return True
-
-
-def _is_ready(port: int) -> Any:
-    try:
-        return httpx2.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).status_code == 200
+        return httpx2.request(method, url, timeout=5).is_success
     except httpx2.TransportError:
         return False

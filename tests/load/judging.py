@@ -1,4 +1,4 @@
-"""What a run showed, and whether it kept the promises of docs/operator/load.md."""
+"""Judge a run by the promises of docs/operator/load.md."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +35,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A promise, what was found, its bound, and whether it was kept."""
+    """A promise, its measured value and its bound."""
 
     what: str
     found: str

@@ -1,6 +1,5 @@
 """Draw the pictures of docs/operator/load.md and write its results."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from retention.reports import charts
 from tests.faults.frame import ROOT
-from tests.faults.promises import DATABASES
+from tests.faults.promises import DATABASES, fill
 from tests.load.judging import STEADY, TENFOLD, WINDOW, Run, Verdict, verdicts, windows
 from tests.load.traffic import SHED
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs" / "operator" / "load.md"
 PICTURES = ROOT / "docs" / "pictures"
 RESULTS = ROOT / "build" / "load"
-_PLACE = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
 COLOURS = ("#1f7fc4", "#d0453a", "#3d8f6f", "#b87a1e", "#8a5fb0", "#7b7b7f", "#c2498b", "#4f8f9d")
 
 
@@ -31,8 +29,7 @@ def publish(run: Run) -> None:
         draw(run, axes[0])
         _mark_tenfold(run, axes[0])
         _save(fig, PICTURES / f"load_{name}.svg")
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_PLACE.sub(lambda _: section(run), text), encoding="utf-8")
+    fill(PAGE, "results", section(run))
 
 
 def section(run: Run) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from bot.playground import seed
 from tests.load.desk import Samples, running_desk
 from tests.load.judging import AFTER, STEADY, TENFOLD, Run, growth, recovery, verdicts
 from tests.load.mix import Mix
@@ -69,7 +70,7 @@ def test_desk_sheds_a_burst_and_keeps_every_promised_result():
     phases = [Phase(STEADY, 10, 10), Phase(TENFOLD, 3000, 0.2), Phase(AFTER, 10, 5)]
     with running_desk(trained=False) as desk:
         mix = Mix(desk.customers, 1, {"customers --top {top}": 40, "sales": 20})
-        traffic = Traffic(desk.settings.port, desk.secret, mix, patience=120)
+        traffic = Traffic(desk.settings.port, seed.SIGNING_SECRET, mix, patience=120)
         asyncio.run(traffic.run(phases, time.monotonic()))
         promised = [each.trigger for each in traffic.typed if each.kind == PROMISED]
         assert desk.settle(300)

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import io
-import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ from retention.privacy import leftovers, unpacking
 from retention.privacy.redaction import CustomerNames
 from retention.recommend import past_offers
 from retention.uplift import experiment
+from tests.workbooks import zipped
 
 HEAD = b"customer_id,occurred_at\n"
 LIMIT = 100_000
@@ -30,14 +30,6 @@ LIMIT = 100_000
 def _small(monkeypatch):
     monkeypatch.setattr(unpacking, "SMALL_BYTES", LIMIT)
     monkeypatch.setattr(unpacking, "SMALL_ROWS", LIMIT)
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in members.items():
-            archive.writestr(name, text)
-    return content.getvalue()
 
 
 def claiming(members: dict[str, bytes], size: int) -> bytes:

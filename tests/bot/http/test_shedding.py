@@ -29,7 +29,7 @@ def site(settings, database) -> Site:
 
 
 def shed() -> float:
-    """How many commands this process has shed."""
+    """Count the commands that this process has shed."""
     return metrics._REFUSED.labels(SHED)._value.get()
 
 
@@ -43,7 +43,7 @@ def when_full(site: Site, body: str, signed: dict[str, str]) -> Answer:
 
 
 def typed(site: Site, user: str = VIEWER) -> dict[str, Any]:
-    """Return the message that a person sees whose command is shed."""
+    """Return the answer to a shed command."""
     body, before = slash_command("status", user), shed()
     answer = when_full(site, body, signature(body))
     assert (answer.status, shed()) == (200, before + 1)

@@ -1,7 +1,6 @@
 """Test workbooks, archives and the scratch folder."""
 
 import gzip
-import io
 import re
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from retention.errors import BadInput
 from retention.lake.importing.import_files import import_files
 from retention.lake.reading.archives import extract_table, scratch_folder
 from tests.retention.lake.test_importing import RETAIL
-from tests.workbooks import write_workbook
+from tests.workbooks import write_workbook, zipped
 
 COLUMNS = ("Invoice", "StockCode", "Quantity", "InvoiceDate", "Price", "Customer ID")
 FIRST = [
@@ -76,21 +75,13 @@ def test_map_with_numbered_lines_reads_the_sheet_with_its_columns(import_propose
     assert report.rows_accepted == 60
 
 
-def _zipped(members: dict[str, str]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in members.items():
-            archive.writestr(name, text)
-    return content.getvalue()
-
-
-TWO = _zipped({"a.csv": "x\n1\n", "b.csv": "x\n1\n"})
+TWO = zipped({"a.csv": "x\n1\n", "b.csv": "x\n1\n"})
 WHOLE = gzip.compress(b"customer_id,occurred_at\n" + b"1,2025-01-01\n" * 5000)
 
 
 UNPACKABLE = {
     "two.zip": (TWO, "two.zip holds a.csv, b.csv; unpack it"),
-    "none.zip": (_zipped({"read.me": "nothing"}), "holds nothing that can be imported"),
+    "none.zip": (zipped({"read.me": "nothing"}), "holds nothing that can be imported"),
     "torn.zip": (TWO[:40], "cannot be read as ZIP"),
     "torn.xlsx": (b"not a workbook", "cannot be read as WORKBOOK"),
     "bin.csv.gz": (b"\x00\x01customer_id", "gzip, though its name says so; name it bin.csv,"),
@@ -131,7 +122,7 @@ def test_workbook_that_needs_too_much_memory_is_refused(lake, settings, tmp_path
 def test_reports_damaged_archives(tmp_path, at, byte):
     """A block of an unknown kind; a list of members that lies before the file's beginning."""
     path = tmp_path / "a.zip"
-    harmed = bytearray(_zipped({"a.csv": "a,b\n" + "1,2\n" * 100}))
+    harmed = bytearray(zipped({"a.csv": "a,b\n" + "1,2\n" * 100}))
     harmed[at] = byte
     path.write_bytes(harmed)
     with pytest.raises(BadInput, match="damaged or not whole; fetch it or pack it again"):
