@@ -126,12 +126,12 @@ class FieldErrors:
 class NotAllowed(Refused):
     """Refuse a request that the user's role forbids.
 
+    `needed`: the role that allows it; empty if another rule forbids it.
+
     Examples
     --------
     >>> NotAllowed("To approve you need approver.", people=["U1"]).people
     ('U1',)
-
-    `needed`: the role that allows it; empty if another rule forbids it.
     """
 
     def __init__(self, message: str = "", *, people: Sequence[str] = (), needed: str = "") -> None:

@@ -85,7 +85,7 @@ def export(call: Call, customer: str, file: Path | None) -> Answer:
         ids = erasure.all_ids(lake, session, [customer_id])
         content, rows = collect(lake, session, ids)
     path = file or Path(f"customer-{name}.json")
-    path.unlink(missing_ok=True)  # what is there may be readable for others
+    path.unlink(missing_ok=True)  # an earlier file may be readable for others
     with create_private_file(path) as written:
         written.write(content.decode())
     with call.database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Limit what a packed file unpacks to: its size, how often its own size, and its members."""
+"""Limit the decompressed size, the compression ratio and the members of a file."""
 
 import zipfile
 from collections import deque
@@ -58,14 +58,14 @@ def _size(number: int) -> str:
 
 
 def check_size(name: str, packed: int, unpacked: int) -> None:
-    """Check what a file unpacks to, in bytes."""
+    """Check a decompressed size, in bytes."""
     most = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * packed))
     if unpacked > most:
         raise TooLargeUnpacked(name, packed, "bytes", most)
 
 
 def limited(name: str, packed: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the unpacked pieces of a file up to its limit."""
+    """Yield the decompressed pieces of a file up to its limit."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -75,7 +75,7 @@ def limited(name: str, packed: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def unpacked(path: Path, compression: str | None = "detect") -> Iterator[Iterator[bytes]]:
-    """Open the unpacked pieces of a file; without a compression, its pieces."""
+    """Open the decompressed pieces of a file; without a compression, its pieces."""
     import pyarrow as pa
 
     with pa.input_stream(str(path), compression=compression) as stream:
@@ -85,7 +85,7 @@ def unpacked(path: Path, compression: str | None = "detect") -> Iterator[Iterato
 
 @contextmanager
 def open_zip(file: Path | IO[bytes], name: str = "") -> Iterator[zipfile.ZipFile]:
-    """Open a ZIP archive within the limits of its members and what they unpack to."""
+    """Open a ZIP archive within the limits of its members and its decompressed size."""
     if isinstance(file, Path):
         with file.open("rb") as content, open_zip(content, file.name) as archive:
             yield archive
@@ -102,7 +102,7 @@ def open_zip(file: Path | IO[bytes], name: str = "") -> Iterator[zipfile.ZipFile
 
 
 class _DirectoryReader:
-    """A file whose reader, `zipfile`, loads the whole list of members at once."""
+    """Limit the list of members of an archive, which `zipfile` reads at once."""
 
     def __init__(self, file: IO[bytes], name: str, packed: int) -> None:
         self._file, self._name, self._packed = file, name, packed
@@ -118,7 +118,7 @@ class _DirectoryReader:
 
 
 def _check_parquet(path: Path) -> None:
-    """Check the sizes that a Parquet file's footer names."""
+    """Check the sizes in a Parquet file's footer."""
     import pyarrow.parquet as pq
 
     packed = path.stat().st_size
@@ -136,7 +136,7 @@ def _check_parquet(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Check what a file unpacks to: a packed text, an archive, a workbook or a Parquet file."""
+    """Check a compressed text, an archive, a workbook or a Parquet file."""
     with suppress(*_DAMAGED):
         if path.suffix.lower() in PACKED:
             with unpacked(path) as pieces:

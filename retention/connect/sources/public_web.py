@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import httpcore2
 import httpx2
-import pyarrow as pa
 
 from retention.connect.sources.source_records import SourceProblem
 from retention.privacy import unpacking
@@ -165,22 +165,17 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _check_unpacked(path: Path, check: Callable[[int], None]) -> None:
-    """Check what a packed file unpacks to; workbooks have a check of their own."""
-    if zipfile.is_zipfile(path):
-        try:
+    """Check the decompressed size; workbooks have a check of their own."""
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    try:
+        if zipfile.is_zipfile(path):
             with unpacking.open_zip(path) as archive:
                 check(sum(member.file_size for member in archive.infolist()))
-        except unpacking.TooLargeUnpacked as error:
-            raise SourceProblem("unreadable", text=str(error)) from None
-        return
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
-    if compression is None:
-        return
-    size = 0
-    try:
-        with pa.input_stream(str(path), compression=compression) as stream:
-            while chunk := stream.read(1 << 20):
-                size += len(chunk)
-                check(size)
+        elif compression:
+            with unpacking.unpacked(path, compression) as pieces:
+                for size in accumulate(map(len, pieces)):
+                    check(size)
+    except unpacking.TooLargeUnpacked as error:
+        raise SourceProblem("unreadable", text=str(error)) from None
     except OSError:  # damaged, or no such packing: the import says so
         return
