@@ -46,7 +46,6 @@ class Keys:
 
     @property
     def current_id(self) -> str:
-        """The id of the current key."""
         return key_id(self.all[0])
 
     def by_id(self, wanted_id: str) -> bytes | None:

@@ -52,7 +52,6 @@ def explain_error(fault: Mapping[str, Any]) -> str:
 def explain_first_error(
     error: ValidationError, *within: str, page: str = "docs/operator/policy.md"
 ) -> str:
-    """Explain the first error of a validation."""
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
     place = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)

@@ -191,7 +191,6 @@ def replace_unstorable(text: str) -> str:
 
 
 def is_pseudo() -> bool:
-    """Return whether the pseudo-locale is on."""
     return language() == PSEUDO
 
 

@@ -65,7 +65,6 @@ def check_usable(
 def promote(
     session: Transaction, version: str, user: str, check: UsabilityCheck
 ) -> tuple[ModelVersion, bool]:
-    """Promote a version to champion."""
     user_roles.require(session, user, ROLE, gettext("promote a model"))
     row = registry.find(session, version)
     if row.state == "champion":

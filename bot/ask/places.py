@@ -39,7 +39,6 @@ def known(text: str, places: Callable[[], Places | None] | None) -> Places | Non
 
 
 def find_places(text: str, places: Places | None) -> tuple[str, int, int] | None:
-    """Find the places of a sentence."""
     if not places:
         return None
     found = _find_chinese(text, places) if is_chinese(text) else _find_english(text, places)

@@ -192,7 +192,6 @@ class _Finder:
 def find_values(
     text: str, today: date, vocabulary: Vocabulary | None = None, *, in_list: bool = False
 ) -> Values:
-    """Find all values of a sentence."""
     vocabulary = vocabulary or Vocabulary()
     low = text.lower()
     finder = _Finder(text, low if len(low) == len(text) else text)

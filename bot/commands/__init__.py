@@ -12,22 +12,7 @@ and the parsed parameters, and returns one of these:
   person. The terminal prints ``templates/terminal/<template>.txt.j2`` or, with ``--json``, the
   data.
 
-For instance::
-
-    @command("sweep", request=Sweep, help=gettext("Score every active customer."))
-    @option("--tier", gettext("The lowest risk to list."), choice("high", "medium", "low"))
-    @click.option("--csv", type=TO_WRITE, cls=TerminalOption,
-                  help=gettext("Also write the cohort here."))
-    def COMMAND(call: Call, tier: str | None, csv: Path | None = None) -> Sweep:
-        return request(Sweep, tier=tier)
-
-    COMMAND = group("campaign", default="list")
-
-    @COMMAND.command("show", role="viewer", help=gettext("One campaign as it stands."))
-    @click.argument("campaign")
-    def show(call: Call, campaign: str) -> Answer:
-        with call.database.reading() as session:
-            return Answer("campaign/show", {...})
+docs/contributor/tutorials/add_a_command.md writes one.
 
 Attributes of a command:
 

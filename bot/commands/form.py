@@ -77,7 +77,6 @@ class Form:
 
 
 def form_of(entry: Entry, values: dict[str, str] | None = None) -> Form:
-    """Return the form of a command."""
     context = context_of(entry.path, slack_context())
     command = cast(Command, context.command)
     params = sorted(command.own_params(SLACK), key=lambda param: isinstance(param, click.Option))

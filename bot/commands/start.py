@@ -287,7 +287,6 @@ def _train(call: Call, *, is_new: bool, progress: Progress) -> dict[str, Any]:
 
 
 def _queue_recommender(call: Call) -> str | None:
-    """Queue the recommender; return the job."""
     from bot.terminal.terminal_runner import submit
 
     try:

@@ -34,8 +34,6 @@ _CURSOR = re.compile(r"(\d{1,18}):(.{0,255})", re.DOTALL)
 
 
 class ReadApi:
-    """The read API of one installation."""
-
     def __init__(self, database: Database) -> None:
         self._database = database
         self.calls = TokenBuckets(CALLS_PER_MINUTE, 60)

@@ -91,8 +91,6 @@ class UnknownCodes:
 
 
 class _RedemptionCall(BaseModel):
-    """The body of a call."""
-
     model_config = ConfigDict(extra="forbid")
 
     code: Annotated[str, Field(min_length=1, max_length=64)]

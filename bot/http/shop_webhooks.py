@@ -38,8 +38,6 @@ _SIGNATURE = re.compile(r"[A-Za-z0-9+/]{43}=")  # 32 bytes in base64
 
 
 class ShopWebhooks:
-    """Receive webhooks."""
-
     def __init__(self, database: Database) -> None:
         self._settings, self._database = database.settings, database
         self._commits = GroupCommit(database)

@@ -157,8 +157,6 @@ def _seed(database: Database) -> None:
 
 
 class _Demo:
-    """The running demo."""
-
     def __init__(self, database: Database) -> None:
         settings = database.settings
         self.settings, self.database = settings, database
@@ -201,7 +199,6 @@ class _Demo:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _shop_routes(self) -> list[Route]:
-        """Return the routes of the fake shop."""
         settings, key = self.settings, self.settings.events_key
         shop = FakeShop(
             self.slack.workspace.store,

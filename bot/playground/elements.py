@@ -23,7 +23,6 @@ _KEYS = {  # where Slack's payload has a value; else it is `value`
 
 
 def elements(block: Json) -> list[Json]:
-    """Return the interactive elements of a block."""
     interactive = list(block["elements"]) if block.get("type") == "actions" else []
     interactive += [
         block[key] for key in ("accessory", "element") if isinstance(block.get(key), dict)
@@ -32,7 +31,6 @@ def elements(block: Json) -> list[Json]:
 
 
 def options(element: Json) -> list[Json]:
-    """Return all options of a select."""
     grouped = [option for group in element.get("option_groups", []) for option in group["options"]]
     return [*element.get("options", []), *grouped]
 

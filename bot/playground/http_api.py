@@ -51,7 +51,6 @@ class PlaygroundApi:
         return self.user_actions.workspace
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
         listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
             ("POST", "/commands", self.commands),
             ("POST", "/messages", self.write),

@@ -21,7 +21,6 @@ HOME_SECONDS = 3.0
 
 
 def _event(message: Message, channel: seed.Channel) -> Json:
-    """Return the event of a message."""
     return {
         "type": "message",
         "user": message.user,
@@ -39,8 +38,6 @@ def _place(channel: seed.Channel) -> Json:
 
 
 class UserActions:
-    """All actions of a person."""
-
     def __init__(self, api: ApiContext, delivery: Delivery) -> None:
         self.api, self.delivery = api, delivery
         # What each person chose in a message: its inputs by block and action id.

@@ -36,7 +36,6 @@ class WebApi:
         return self.user_actions.workspace
 
     def routes(self) -> list[BaseRoute]:
-        """Return all routes."""
         return [
             Route("/api/{method}", self.call, methods=["GET", "POST"]),
             Route("/upload/{id}", self.upload, methods=["POST"]),

@@ -255,7 +255,6 @@ class Workspace:
                 self.notify({"type": "message", "message": shown, "only_for": one.only_for})
 
     def remove(self, message: Message) -> None:
-        """Delete a message."""
         self.messages[message.channel].pop(message.ts, None)
         self.store.drop("message", f"{message.channel} {message.ts}")
         self.notify({"type": "deleted", "channel": message.channel, "ts": message.ts})

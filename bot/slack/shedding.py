@@ -57,7 +57,6 @@ class SocketMode(SocketModeHandler):
         self._languages = languages
 
     def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
-        """Answer one request."""
         waiting = client.message_workers._work_queue.qsize()
         if req.type != "slash_commands" or waiting < MAX_COMMANDS:
             super().handle(client, req)

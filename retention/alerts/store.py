@@ -57,7 +57,6 @@ def add(
 
 
 def find(session: Transaction, name: str) -> Alert:
-    """Return an alert by name."""
     query = select(Alert).where(*_named(session.settings, "-".join(name.lower().split())))
     alert = session.scalar(query)
     if alert is not None:

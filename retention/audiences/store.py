@@ -118,7 +118,6 @@ def exists(other: dict[str, Any], expression: str, customers: int) -> Conflict:
 
 
 def find(session: Transaction, name: str) -> Audience:
-    """Return an audience by name."""
     row = session.scalar(_named(session.settings, _plain(name)))
     if row is not None:
         return row

@@ -89,7 +89,6 @@ def check_values(declared: Sequence[Setting], values: Mapping[str, str]) -> None
 
 
 def find(session: Transaction, name: str) -> Connection:
-    """Return a connection by name."""
     if connection := _find(session, name):
         return connection
     similar = gettext("There is no connection {name!r}. Did you mean {nearest}?")

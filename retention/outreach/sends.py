@@ -273,7 +273,6 @@ def due_campaigns(session: Transaction, team_id: str, now: datetime) -> list[Cam
 
 
 def next_quiet_hours_end(session: Transaction, team_id: str, after: datetime) -> datetime | None:
-    """Return the next end of quiet hours."""
     waiting = Send.team_id == team_id, Send.state == "queued", Send.not_before > after
     return session.scalar(select(func.min(Send.not_before)).where(*waiting))
 

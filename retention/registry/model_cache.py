@@ -45,7 +45,6 @@ def load_cached(settings: Settings, row: ModelVersion, read: Callable[[bytes], T
 
 
 def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
-    """Return the churn model of a version."""
     from retention.churn.model import TrainedChurn
 
     return load_cached(
@@ -54,7 +53,6 @@ def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
 
 
 def recommender(settings: Settings, row: ModelVersion) -> "TrainedRecommender":
-    """Return the recommender of a version."""
     from retention.recommend import TrainedRecommender
 
     return load_cached(settings, row, TrainedRecommender.from_bytes)

@@ -97,7 +97,6 @@ def approve(session: Transaction, step: Step, call_owner: str | None = None) -> 
 
 
 def reject(session: Transaction, step: Step, reason: str) -> Campaign:
-    """Reject a version."""
     user_roles.require(session, step.actor, "approver", gettext("reject a campaign"))
     campaign = decisions.reject(session, step, reason)
     return messages.show_change(session, campaign, "rejected", step.actor)

@@ -54,7 +54,6 @@ def show_failed_view(session: Transaction, job: Job, text: str) -> None:
 
 
 def show_cancelled(session: Transaction, job: Job) -> None:
-    """Show that a job was cancelled."""
     stays = " ".join(surviving_models(session, job))
     _show(session, job, "job/cancelled", stays=stays)
 

@@ -74,7 +74,6 @@ def is_slack_id(channel: str) -> bool:
 
 
 def channel_of(session: Transaction, key: str) -> str | None:
-    """Return the channel of a message."""
     return session.scalar(select(Outbox.channel).where(Outbox.key == key))
 
 

@@ -125,7 +125,6 @@ class RateLimitedClient(Client):
 
 
 def client(database: Database) -> WebClient:
-    """Return a client of the workspace."""
     return RateLimitedClient(database, TIMEOUT)
 
 

@@ -115,7 +115,6 @@ class ChildEnvironments:
                     os.close(lock)
 
     def _secret_variables(self, field: str) -> dict[str, str]:
-        """Return the variables for a secret."""
         name, value = SECRETS[field], _text(getattr(self._settings, field))
         if not value or (field == "database_url" and value.startswith("sqlite")):
             return {}

@@ -304,7 +304,6 @@ def requeue(session: Transaction, job: Job, *, limited: bool = True) -> bool:
 
 
 def find(session: Transaction, job_id: str) -> Job:
-    """Return a job by its id."""
     job = session.get(Job, job_id, populate_existing=True)
     if job is None or job.team_id != session.settings.team_id:
         text = gettext(

@@ -64,7 +64,6 @@ def next_check(session: Transaction, after: datetime) -> datetime | None:
 
 
 def quiet_hours(settings: Settings) -> "QuietHours | None":
-    """Return the quiet hours of the policy."""
     return parse_quiet_hours(load_policy(settings).campaign.quiet_hours)
 
 

@@ -67,7 +67,6 @@ def summaries(session: Transaction) -> list[dict[str, Any]]:
 
 
 def find(session: Transaction, number: int) -> Schedule:
-    """Return a schedule by its number."""
     row = session.get(Schedule, number)
     if row is None or row.team_id != session.settings.team_id or not row.active:
         text = gettext(
@@ -101,7 +100,6 @@ def resume(session: Transaction, number: int, by: str) -> Schedule:
 
 
 def delete(session: Transaction, number: int, by: str) -> Schedule:
-    """Delete a schedule."""
     row = find(session, number)
     row.active = False
     record(session, by, "schedule.delete", str(row.id), clock.now(), {})

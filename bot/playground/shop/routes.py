@@ -46,7 +46,6 @@ class ShopRoutes:
         self._desk = f"http://127.0.0.1:{database.settings.port}"
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
         return [
             Route(PATH, self._page),
             Route(f"{PATH}/state", self._state),

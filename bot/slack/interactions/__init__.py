@@ -1,15 +1,7 @@
 """Handle Slack's buttons and modals.
 
-Each feature has one file with one function::
-
-    def register(app: App, services: Services) -> None:
-        listen(app, services, clicks={action_ids.CANCEL_JOB: cancel})
-
-    def cancel(services: Services, click: Click) -> None:
-        with once(services, click) as session:
-            jobs.cancel(session, click.value, click.user)
-
-`register_all` finds the files. Rules for a handler:
+Each feature has one file with a function ``register``, which calls `listen`, as in
+`bot.slack.interactions.jobs`. `register_all` finds the files. Rules for a handler:
 
 - A click is answered first, then handled: `bot.slack.clicks` has stored it. A modal's submission is
   not stored, so it is answered after its commit. A failure before the answer reaches the person as

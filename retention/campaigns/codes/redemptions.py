@@ -205,7 +205,6 @@ def _is_same_use(use: CodeUse, coupon: _CouponState) -> bool:
 
 
 def _canonical_ids(session: Transaction, ids: Iterable[Any]) -> dict[str, str]:
-    """Canonical id by customer id."""
     ordered = list(ids)
     entry, in_team = DirectoryEntry, DirectoryEntry.team_id == session.settings.team_id
     listed = select(entry.customer_id, entry.canonical_id)

@@ -90,7 +90,6 @@ def assign(session: Transaction, campaign: Campaign, holdout: float) -> dict[str
 
 
 def _canonical_id(team_id: str, customer_id: Any) -> ColumnElement[str]:
-    """Canonical id of a customer id."""
     merged = select(DirectoryEntry.canonical_id).where(
         DirectoryEntry.team_id == team_id, DirectoryEntry.customer_id == customer_id
     )

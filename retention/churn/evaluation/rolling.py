@@ -131,7 +131,6 @@ def _even_half(snapshot: Snapshot) -> np.ndarray:
 def not_worse_than_closed_forms(
     members: Sequence[str], predictions: OriginPredictions
 ) -> tuple[str, ...]:
-    """Return members not worse than the closed forms."""
     losses = {
         name: log_losses(predictions.labels, predictions.probabilities[name]).mean()
         for name in members

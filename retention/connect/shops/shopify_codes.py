@@ -175,7 +175,6 @@ class ShopifyCodes:
             self._changed(_DELETE_CODES, field, variables, may_be_gone=True)
 
     def delete_discount(self, discount_id: str) -> None:
-        """Delete a discount."""
         self._changed(_DELETE, "discountCodeDelete", {"id": discount_id}, may_be_gone=True)
 
     def _update(self, discount_id: str, discount: Discount, values: Mapping[str, Any]) -> None:

@@ -147,7 +147,6 @@ def check_name(name: str) -> str:
 
 
 def find(session: Transaction, name: str) -> Source:
-    """Return a source by name."""
     if source := _find(session, "-".join(name.lower().split())):
         return source
     similar = gettext("There is no source {name!r}. Did you mean {nearest}?")

@@ -512,7 +512,6 @@ class ImportJob:
         self._quarantine(rows, quarantine.RULES, sources.Source(name, rows, columns))
 
     def _quarantine_path(self, files: list[str]) -> Path:
-        """Return the quarantine path of these files."""
         parts = [self.table.name, *map(lasting_name, files)]
         parts += [self.only] if self.only else []
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -145,7 +145,6 @@ class EventWriter:
     # ------------------------------------------------------------ repeated events
 
     def _identity_sql(self, has_source_ids: bool) -> list[str]:
-        """Return SQL of the event identity."""
         return [EVENT_ID] if has_source_ids else [*EVENT_CONTENT.values()]
 
     def _count_repeated_staged(self) -> int:

@@ -108,7 +108,6 @@ def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
 
 
 def decompress(path: Path, compression: str, folder: Path) -> Path:
-    """Decompress a file."""
     target = folder / path.with_suffix("").name
     with unpacking.unpacked(path, compression) as pieces, target.open("wb") as plain:
         plain.writelines(pieces)

@@ -22,7 +22,6 @@ from workers.tasks.interface import Context, Outcome, Post
 
 
 def run_file_import(request: FileImport, context: Context) -> Outcome:
-    """Import the file as it was proposed."""
     settings, database = context.settings, context.database
     with database.reading() as session:
         stored: dict[str, Any] | None = session.scalar(

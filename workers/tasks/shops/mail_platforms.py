@@ -41,7 +41,6 @@ FIRST_READ = timedelta(days=180)  # who left before the desk was connected
 
 
 def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
-    """Synchronise one platform."""
     ends_at = time.monotonic() + MOST_WORK
     settings, database, now = context.settings, context.database, context.business_at
     with database.reading() as session:
