@@ -42,6 +42,7 @@ from retention.outreach.adapter import EMAIL
 from retention.settings import Settings
 from retention.text import gettext
 from workers.app import make_app
+from workers.delivery import render
 from workers.queue import broker, live_processes
 
 log = logging.getLogger("retention.bot")
@@ -303,6 +304,7 @@ def start(site: Site) -> None:
         ("heartbeat", _report, (site,)),
         ("groups", groups.keep_fresh, (database,)),
         ("connectors", site.shop_webhooks.warm_up, ()),
+        ("templates", render.compile_templates, ()),
         ("clicks", clicks.repeat_unfinished, (site.app, database, clock.wall())),
     ):
         threading.Thread(target=target, args=arguments, name=name, daemon=True).start()

@@ -26,7 +26,7 @@ from tests.load.traffic import ERROR, LATE, PROMISED, REFUSED, SHED, Phase, Traf
 RATE, TIMES = 20.0, 10
 WARM = "warm"
 SIZES = {  # seconds of warming up, steady load, tenfold load, and after it
-    "long": (180, 1800, 120, 180),
+    "long": (120, 1800, 120, 600),
     "short": (30, 120, 20, 90),
 }
 SETTLING = 300.0  # seconds for all jobs and posts to end
