@@ -299,12 +299,12 @@ def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> 
 
 def start(site: Site) -> None:
     """Start the heartbeat and Socket Mode."""
+    render.compile_templates()  # in a thread beside the first commands, all of them took seconds
     database = site.database
     for name, target, arguments in (
         ("heartbeat", _report, (site,)),
         ("groups", groups.keep_fresh, (database,)),
         ("connectors", site.shop_webhooks.warm_up, ()),
-        ("templates", render.compile_templates, ()),
         ("clicks", clicks.repeat_unfinished, (site.app, database, clock.wall())),
     ):
         threading.Thread(target=target, args=arguments, name=name, daemon=True).start()

@@ -195,7 +195,7 @@ def _environment() -> Environment:
 
 
 def compile_templates() -> None:
-    """Compile all templates of Slack: 2 s of work, of which the first commands would pay a part."""
+    """Compile all templates of Slack, 2 s of work that the first commands would wait for."""
     for name in _environment().list_templates(filter_func=lambda each: each.startswith("slack/")):
         _environment().get_template(name)
 
