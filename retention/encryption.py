@@ -6,6 +6,7 @@ secret. After a rotation the newest key encrypts and older ones still decrypt.
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from functools import partial
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -19,23 +20,51 @@ from retention.text import gettext
 # Stored data depends on these.
 _CONNECTIONS = b"retention: secrets of connections"
 _BOT_TOKENS = b"retention: bot tokens"
+_BOUND_TO = "bound to"
 
 
-def encrypt(keys: Keys, secrets: dict[str, str]) -> bytes:
-    """Encrypt the secrets of a connection."""
-    return _fernet(keys).encrypt(json.dumps(secrets, sort_keys=True).encode())
+def encrypt(keys: Keys, secrets: Mapping[str, str], place: Mapping[str, str]) -> bytes:
+    """Encrypt secrets for one place.
+
+    `place`: where they may be sent, such as address and kind of platform. Who can write the
+    database cannot have them sent elsewhere.
+    """
+    bound = {**secrets, _BOUND_TO: json.dumps({**place}, sort_keys=True)}
+    return _fernet(keys).encrypt(json.dumps(bound, sort_keys=True).encode())
 
 
-def decrypt(keys: Keys, token: bytes) -> dict[str, str]:
-    """Decrypt the secrets of a connection."""
+def decrypt(keys: Keys, token: bytes, place: Mapping[str, object]) -> dict[str, str]:
+    """Decrypt secrets.
+
+    `place`: as it is stored now; it may have more entries than for `encrypt`.
+
+    Raises `Refused`: the key is another one, or the place was changed.
+    """
     try:
-        return dict(json.loads(_fernet(keys).decrypt(token)))
+        secrets = dict(json.loads(_fernet(keys).decrypt(token)))
     except InvalidToken:
         message = gettext(
             "The connection's secrets were encrypted with another key; put that key into "
             "RETENTION_OLD_SECRET_KEYS, or enter the secrets again."
         )
         raise Refused(message) from None
+    bound = json.loads(secrets.pop(_BOUND_TO, "null"))
+    if bound is None or any(place.get(key) != value for key, value in bound.items()):
+        message = gettext(
+            "The place that these secrets belong to was changed outside the desk, so they are not "
+            "used; remove it and add it again."
+        )
+        raise Refused(message)
+    return secrets
+
+
+def bind(keys: Keys, token: bytes, place: Mapping[str, str]) -> bytes:
+    """Bind secrets that an earlier version encrypted. Those of a lost key stay as they are."""
+    try:
+        secrets = dict(json.loads(_fernet(keys).decrypt(token)))
+    except InvalidToken:
+        return token
+    return token if _BOUND_TO in secrets else encrypt(keys, secrets, place)
 
 
 def rotate(keys: Keys, token: bytes) -> bytes:

@@ -53,12 +53,13 @@ def add(
         raise Conflict(message.format(name=name))
     hidden = {setting.key for setting in declared if setting.is_secret}
     secrets = {key: value for key, value in values.items() if key in hidden}
+    config = {key: value for key, value in values.items() if key not in hidden}
     connection = Connection(
         team_id=session.settings.team_id,
         name=name,
         kind=kind,
-        config={key: value for key, value in values.items() if key not in hidden},
-        secrets=encrypt(session.settings.keys, secrets),
+        config=config,
+        secrets=encrypt(session.settings.keys, secrets, {"kind": kind, **config}),
         channel=channel,
         state="active",
         created_by=by,
@@ -103,7 +104,8 @@ def connections(session: Transaction) -> list[Connection]:
 
 def access(settings: Settings, connection: Connection) -> Access:
     """Return a connection's settings and decrypted secrets."""
-    return Access({**connection.config, **decrypt(settings.keys, connection.secrets)})
+    place = {"kind": connection.kind, **connection.config}
+    return Access({**connection.config, **decrypt(settings.keys, connection.secrets, place)})
 
 
 def note_error(connection: Connection, error: ConnectorError | None) -> bool:

@@ -144,7 +144,7 @@ def drained(run: Run) -> float | None:
 
     None if that was not reached in the run.
     """
-    start, end = run.span(AFTER)
+    start = run.span(AFTER)[0]
     at, queue = run.waiting(AFTER)
     later = at[queue > run.waiting(STEADY)[1].max()]
     if not len(later):

@@ -40,7 +40,7 @@ def test_backup_on_postgresql_is_restored_by_the_commands_of_the_page(tmp_path):
         add(database, RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
         Lake.open(before).upsert("items", pd.DataFrame({"item_id": ["i1"], "title": ["Tea"]}))
         (before.home / "models").mkdir(exist_ok=True)
-        sealed = encrypt(before.keys, {"token": "t"})
+        sealed = encrypt(before.keys, {"token": "t"}, {})
         variables = {
             "DATABASE": url.replace("+psycopg", ""),
             "NEW_DATABASE": new_url.replace("+psycopg", ""),
@@ -57,6 +57,6 @@ def test_backup_on_postgresql_is_restored_by_the_commands_of_the_page(tmp_path):
         restored = Database.of(after)
         assert scalars(restored, select(RoleGrant.user_id)) == ["U0LEAD"]
         assert Lake.open(after).table("items").execute()["title"].tolist() == ["Tea"]
-        assert decrypt(after.keys, sealed) == {"token": "t"}
+        assert decrypt(after.keys, sealed, {}) == {"token": "t"}
         for each in (database, restored):
             each.engine.dispose()

@@ -71,9 +71,9 @@ def test_row_with_foreign_seal_is_not_resealed(database, settings):
 
 
 def test_secret_of_a_lost_key_stops_no_rotation(settings):
-    lost = encrypt(Keys((b"lost",)), {"token": "x"})
+    lost = encrypt(Keys((b"lost",)), {"token": "x"}, {})
     assert encryption.rotate(settings.keys, lost) == lost
-    own = encrypt(settings.keys, {"token": "x"})
+    own = encrypt(settings.keys, {"token": "x"}, {})
     assert encryption.rotate(settings.keys, own) != own
 
 

@@ -30,7 +30,8 @@ def secrets_of(home: Path) -> dict[str, str]:
     settings = Settings(home=home, _env_file=None)
     database = Database(settings.database_url.get_secret_value(), settings)
     for connection in read(database, connections.connections):
-        values = connections.decrypt(settings.keys, connection.secrets)
+        place = {"kind": connection.kind, **connection.config}
+        values = connections.decrypt(settings.keys, connection.secrets, place)
         secrets |= {f"{connection.name} {name}": value for name, value in values.items()}
     database.engine.dispose()
     assert len(secrets) >= 5

@@ -273,7 +273,7 @@ def connect(database: Database, token: str, *, channel: str, by: str) -> None:
             declared = Shopify.settings
             connections.add(session, NAME, Shopify.kind, declared, values, channel=channel, by=by)
             return
-        connection.secrets = connections.encrypt(
-            database.settings.keys, {"token": values.pop("token")}
-        )
+        secrets = {"token": values.pop("token")}
+        place = {"kind": Shopify.kind, **values}
+        connection.secrets = connections.encrypt(database.settings.keys, secrets, place)
         connection.config = values

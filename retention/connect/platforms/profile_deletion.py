@@ -19,7 +19,7 @@ from retention.connect.registry import PLATFORMS, connector
 from retention.connect.shops.webhook_inbox import next_attempt
 from retention.db import Database, Transaction
 from retention.db.audit import record
-from retention.db.tables import Job, ProfileDeletion
+from retention.db.tables import Connection, Job, ProfileDeletion
 from retention.errors import BadInput, Refused
 from retention.privacy.periods import keep
 from retention.settings import Settings
@@ -64,7 +64,7 @@ def plan(
                 job_id=job_id,
                 name=connection.name,
                 kind=connection.kind,
-                sealed=connections.encrypt(session.settings.keys, content),
+                sealed=connections.encrypt(session.settings.keys, content, _place(connection)),
                 retry_at=clock.wall() + FIRST_RETRY,
             )
             for connection in platforms
@@ -85,7 +85,7 @@ def ask(database: Database, deletion_id: int) -> tuple[str, datetime | None]:
             return BUSY, clock.wall() + SYNC_TIME
         row = session.get_one(ProfileDeletion, deletion_id)
         try:
-            customers = connections.decrypt(session.settings.keys, row.sealed)
+            customers = connections.decrypt(session.settings.keys, row.sealed, _place(row))
             connection = connections.find(session, row.name)
             if connection.kind != row.kind:
                 return "access_denied", None
@@ -135,7 +135,7 @@ def left(session: Transaction) -> list[dict[str, Any]]:
     found = []
     waiting = select(ProfileDeletion).where(*_left(session.settings)).order_by(ProfileDeletion.id)
     for row in session.scalars(waiting):
-        content = connections.decrypt(session.settings.keys, row.sealed)
+        content = connections.decrypt(session.settings.keys, row.sealed, _place(row))
         customers = {key: json.loads(value) for key, value in content.items()}
         shown = {"number": row.id, "name": row.name, "kind": row.kind}
         found.append({**shown, "until": row.retry_at.isoformat(), **customers})
@@ -198,6 +198,10 @@ def rotate_all(session: Transaction) -> None:
     stored = select(ProfileDeletion).where(own, func.length(ProfileDeletion.sealed) > 0)
     for row in session.scalars(stored):
         row.sealed = connections.rotate(session.settings.keys, row.sealed)
+
+
+def _place(row: Connection | ProfileDeletion) -> dict[str, str]:
+    return {"name": row.name, "kind": row.kind}
 
 
 def _of_job(session: Transaction, job_id: str) -> Sequence[ProfileDeletion]:

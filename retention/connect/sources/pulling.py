@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from retention.connect import connections, registry
 from retention.connect.contract import ConnectedShop, ConnectorError, FirstCancelled, Page
 from retention.connect.sources import places, query_source
-from retention.connect.sources.source_records import COUNTS, SourceProblem, problem_of
+from retention.connect.sources.source_records import COUNTS, SourceProblem, place_of, problem_of
 from retention.db.tables import Connection, Source
 from retention.errors import BadInput
 from retention.lake.importing.mapping import quoted
@@ -244,7 +244,8 @@ class Pull:
         return self.settings.home / "sources" / self.source.name
 
     def _secrets(self) -> dict[str, str]:
-        return connections.decrypt(self.settings.keys, self.source.secrets)
+        keys = self.settings.keys
+        return connections.decrypt(keys, self.source.secrets, place_of(self.source))
 
 
 def _events_before(lake: "Lake", cutoff: datetime) -> int:

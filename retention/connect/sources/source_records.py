@@ -107,8 +107,9 @@ def add(
         )
         raise Conflict(message.format(name=new.name))
     plain = asdict(new)
+    secrets = connections.encrypt(session.settings.keys, new.secrets, place_of(new))
     source = Source(
-        **plain | {"secrets": connections.encrypt(session.settings.keys, plain["secrets"])},
+        **plain | {"secrets": secrets},
         team_id=session.settings.team_id,
         connection_id=connection.id if connection else None,
         watermark={},
@@ -322,6 +323,11 @@ def runs(session: Transaction, source: Source, number: int = 10) -> list[dict[st
     ]
 
 
+def place_of(source: NewSource | Source) -> dict[str, str]:
+    """Return where a source's secrets may be sent."""
+    return {**source.config, "kind": source.kind, "location": source.location}
+
+
 def rotate_all(session: Transaction) -> int:
     """Encrypt the credentials of all sources anew with the current key."""
     rows = sources(session)
@@ -400,4 +406,4 @@ def _remove_access(session: Transaction, connection: Connection) -> None:
             session.change(delete(Connection).where(Connection.id == connection.id))
     except IntegrityError:
         connection.name, connection.state = f"removed-{connection.id}", "removed"
-        connection.secrets = connections.encrypt(session.settings.keys, {})
+        connection.secrets = connections.encrypt(session.settings.keys, {}, {})

@@ -111,9 +111,10 @@ def test_new_secret_counts_at_once(site, shop, settings):
 
     with site.database.transaction() as session:
         connection = connections.find(session, "shop")
-        known = connections.decrypt(settings.keys, connection.secrets)
-        changed = connections.encrypt(settings.keys, known | {"client_secret": "another"})
-        connection.secrets = changed
+        place = {"kind": connection.kind, **connection.config}
+        known = connections.decrypt(settings.keys, connection.secrets, place)
+        changed = known | {"client_secret": "another"}
+        connection.secrets = connections.encrypt(settings.keys, changed, place)
     assert deliver(site, headers, body) == 200
 
 

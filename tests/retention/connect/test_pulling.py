@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from retention.connect import connections
 from retention.connect.sources import places, public_web, query_source
 from retention.connect.sources.pulling import Pull
+from retention.connect.sources.source_records import place_of
 from retention.db.tables import Source
 from retention.errors import BadInput
 from retention.lake import Lake
@@ -39,9 +40,14 @@ class Place:
         self.settings, self.lake = settings, Lake.open(settings)
         row = {"name": "orders", "table_name": "events", "map_text": MAP}
         row |= {"watermark": {}, "columns": {}, "config": {}}
-        secrets = connections.encrypt(settings.keys, values.pop("secrets", {}))
-        row |= {"kind": kind, "location": str(location), "secrets": secrets}
+        row |= {"kind": kind, "location": str(location)}
+        secrets = values.pop("secrets", {})
         self.source = Source(**row | values)
+        self.encrypt(secrets)
+
+    def encrypt(self, secrets) -> None:
+        place = place_of(self.source)
+        self.source.secrets = connections.encrypt(self.settings.keys, secrets, place)
 
     def pull(self, *, accepts_shrunk=False, crash=False):
         """Pull once; a crash loses the watermark, not the import."""
@@ -448,7 +454,7 @@ def test_query_whose_rows_column_or_database_are_gone_is_refused(query):
     shop.run("ALTER TABLE orders RENAME COLUMN paid TO total")
     assert failure(place.pull).facts["renamed"] == {"paid": "total"}
     away = {"url": "sqlite:////nowhere/x.db"}
-    place.source.secrets = connections.encrypt(place.settings.keys, away)
+    place.encrypt(away)
     assert failure(place.pull).code == "unavailable"
 
 

@@ -1,16 +1,22 @@
 """Test that migrations create the tables of the models, on both databases."""
 
+import json
 import threading
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from retention import clock
+from retention.connect import connections
 from retention.db import Base, migrate
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
@@ -18,6 +24,7 @@ from retention.db.tables import (
     SLACK_BOTS,
     SLACK_INSTALLATIONS,
     Campaign,
+    Connection,
     Delivery,
     Job,
     Process,
@@ -25,6 +32,7 @@ from retention.db.tables import (
     Suppression,
 )
 from retention.encryption import decrypt_bot_token
+from retention.errors import Refused
 from retention.settings import Settings
 from tests.databases import create_tables
 
@@ -220,6 +228,29 @@ def test_upgrade_encrypts_stored_bot_tokens(empty, database):
         files = [file.read_bytes() for file in empty.home.rglob("*") if file.is_file()]
         assert len(files) >= 2  # state.db and secret.key
         assert not any(token.encode() in content for content in files)
+
+
+def test_upgrade_binds_stored_secrets_to_their_place(empty, database):
+    upgrade(empty, "0044_traces")
+    key = urlsafe_b64encode(
+        HKDF(SHA256(), 32, None, b"retention: secrets of connections").derive(empty.key)
+    )
+    sealed = Fernet(key).encrypt(json.dumps({"token": "t", "secret": "s"}).encode())
+    config = {"shop": "a.example", "webhooks_at": "https://desk.example"}
+    common = {"team_id": empty.team_id, "name": "shop", "kind": "shopify", "created_by": "U1"}
+    common |= {"created_at": datetime(2025, 5, 1, tzinfo=UTC), "config": config, "secrets": sealed}
+    with database.engine.begin() as connection:
+        connection.execute(insert(Connection), common | {"state": "active"})
+    database.engine.dispose()
+    upgrade(empty)
+    with database.transaction() as session:
+        row = connections.find(session, "shop")
+        assert dict(connections.access(empty, row).values) == config | {"token": "t", "secret": "s"}
+        row.config = config | {"webhooks_at": "https://new.example"}
+        assert connections.access(empty, row)["token"] == "t"
+        row.config = config | {"shop": "evil.example"}
+        with pytest.raises(Refused):
+            connections.access(empty, row)
 
 
 def _absent() -> OperationalError:

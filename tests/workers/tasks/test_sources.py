@@ -16,7 +16,7 @@ from retention import clock
 from retention.connect import connections
 from retention.connect.sources import source_records
 from retention.db.tables import Connection, Job, Outbox, Source, SourceRun
-from retention.errors import BadInput, Conflict
+from retention.errors import BadInput, Conflict, Refused
 from retention.lake import Lake
 from tests.bot.wire import words
 from tests.retention.connect.shops import SHOPS, connected
@@ -254,7 +254,11 @@ def test_password_of_a_database_is_read_from_a_file_and_encrypted(desk, tmp_path
         assert b"geheim" not in row.secrets
         assert "geheim" not in json.dumps(source_records.summary(session, row))
         assert source_records.rotate_all(session) == 1
-        assert connections.decrypt(desk.settings.keys, row.secrets) == {"url": whole}
+        place = source_records.place_of(row)
+        assert connections.decrypt(desk.settings.keys, row.secrets, place) == {"url": whole}
+        elsewhere = place | {"location": "postgresql://u:***@evil.example/d"}
+        with pytest.raises(Refused):
+            connections.decrypt(desk.settings.keys, row.secrets, elsewhere)
     (tmp_path / "pw").write_text("geheim\n")
     monkeypatch.setenv("PASSWORD_FILE", str(tmp_path / "pw"))
     secret = {"password": read_secret("password")}
