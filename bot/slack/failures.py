@@ -16,6 +16,7 @@ from retention import faults, traces
 from retention.campaigns.lifecycle.states import StaleCampaign
 from retention.errors import BadFields, NotAllowed, Refused
 from retention.settings import Settings
+from retention.templating import strip_controls
 from retention.text import gettext
 from workers import hints
 from workers.delivery import render
@@ -159,5 +160,5 @@ def _modal_errors(view: dict[str, Any], message: str, error: Exception) -> dict[
     for field, sentence in messages:
         block_id = of_field.get(field or "") or input_of(field or "")
         by_input.setdefault(block_id if block_id in inputs else inputs[0], []).append(sentence)
-    errors = {block_id: " ".join(sentences) for block_id, sentences in by_input.items()}
+    errors = {place: strip_controls(" ".join(said)) for place, said in by_input.items()}
     return {"response_action": "errors", "errors": errors}

@@ -173,6 +173,13 @@ def test_email_has_no_element_attribute_or_link_of_a_string(settings):  # noqa: 
         assert all(link.startswith((SHOP, "#")) for link in page.links), page.links
 
 
+def test_plain_text_of_an_email_has_no_control_and_ends_with_our_link(settings):  # noqa: F811
+    for start in range(0, len(SHORT), 40):
+        text = composed(settings, SHORT[start : start + 40]).text
+        assert not CONTROL.search(text.replace("\r", ""))
+        assert f"{SHOP}/unsubscribe/x" in text.splitlines()[-1], text[-300:]
+
+
 @pytest.mark.parametrize("strings", [ALL[::20], pytest.param(ALL, marks=pytest.mark.nightly)])
 def test_headers_of_an_email_have_no_line_of_a_string(settings, strings):  # noqa: F811
     message = replace(sample_email(settings, Kind(), SHOP), html="x", text="x")

@@ -29,6 +29,7 @@ from retention.db.tables import Job
 from retention.errors import BadInput
 from retention.lake.customer_directory import stored_counts
 from retention.risk.strategy import KINDS, WIN_BACK
+from retention.templating import strip_controls
 from retention.text import gettext
 from workers import action_ids, user_roles
 from workers.campaigns.job_requests import CampaignDraft
@@ -253,7 +254,8 @@ def _count(services: Services, click: Click, ack: Ack) -> None:
         errors["name"] = str(error)
     expression = _expression(form, errors)
     if errors:
-        ack(response_action="errors", errors=errors)
+        shown = {place: strip_controls(said) for place, said in errors.items()}
+        ack(response_action="errors", errors=shown)
         return
     request = AudienceSave(
         name=name, expression=str(expression), exclude=form["exclude"], preview=True
