@@ -155,12 +155,7 @@ def _drift_reasons(moved: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[str, Any]:
-    """Compute the PSI of scores and features.
-
-    The reference is the training window. The scores have a limit.
-
-    Empty for versions without a stored profile.
-    """
+    """Compute the PSI of scores and features against the training window, if it is stored."""
     profile = row.metrics.get("reference")
     if not profile:
         return {}

@@ -296,12 +296,7 @@ def _forest(member: BaseEstimator, X: np.ndarray, leaf_rows: int) -> AdditiveExp
 def _shap(
     member: BaseEstimator, X: np.ndarray, *, approximate: bool = False
 ) -> tuple[np.ndarray, float]:
-    """Return SHAP values and their base.
-
-    (n, k) values of the second class.
-
-    Importing shap takes seconds.
-    """
+    """Return (n, k) SHAP values of the second class, and their base."""
     import shap
 
     explainer: Any = shap.TreeExplainer(member, feature_perturbation="tree_path_dependent")

@@ -296,12 +296,7 @@ def _masked(key: str) -> str:
 
 
 def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
-    """Pair the customers of each usable key.
-
-    All are paired with the smallest id of the key.
-
-    A pair with several keys gets the most reliable one.
-    """
+    """Pair each usable key's customers with its smallest id; the most reliable key counts."""
     similarity = (
         "greatest(jaro_winkler_similarity(one, other), "
         "jaro_winkler_similarity(sorted_one, sorted_other))"

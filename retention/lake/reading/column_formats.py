@@ -309,12 +309,7 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
 
 
 def _clean_number(column: str, decimal_comma: bool) -> str:
-    """Return SQL of a number.
-
-    Currency symbols and thousands separators are removed.
-
-    Brackets or a trailing minus make it negative.
-    """
+    """Return SQL of a number; brackets or a trailing minus make it negative."""
     bare = f"regexp_replace({column}, '{_CURRENCY}', '', 'g')"
     point = f"translate({bare}, '.,', ',.')" if decimal_comma else bare
     digits = f"try_cast(regexp_replace({point}, '[(),+-]', '', 'g') AS DOUBLE)"

@@ -429,12 +429,7 @@ def _database(
 
 
 def _load(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
-    """Load a text file into ``raw_rows``.
-
-    A large file goes into a scratch file instead.
-
-    Returns the scratch file, or nothing.
-    """
+    """Load a text file into ``raw_rows``; return the scratch file of a large one."""
     if path.stat().st_size <= LARGE_TEXT:
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {reader}")
         return ()
