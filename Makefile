@@ -25,7 +25,7 @@ setup-spark: setup
 # An environment of its own: pyspark is 400 MB, and the other tests must pass without it.
 .venv-spark/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 	$(PYTHON) -m venv .venv-spark
-	VIRTUAL_ENV=.venv-spark $(BIN)/uv pip install --quiet --editable '.[spark,demo,traces,test]' --constraint requirements.lock
+	VIRTUAL_ENV=.venv-spark $(BIN)/uv pip install --quiet --editable '.[spark,demo,postgres,traces,test]' --constraint requirements.lock
 	touch $@
 
 setup-deep: setup
@@ -57,7 +57,7 @@ test-spark: .venv-spark/.installed
 # Its own as well: torch is 2 GB, and nothing else may come to need it.
 .venv-deep/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 	$(PYTHON) -m venv .venv-deep
-	VIRTUAL_ENV=.venv-deep $(BIN)/uv pip install --quiet --editable '.[deep,demo,traces,test]' --constraint requirements.lock
+	VIRTUAL_ENV=.venv-deep $(BIN)/uv pip install --quiet --editable '.[deep,demo,postgres,traces,test]' --constraint requirements.lock
 	touch $@
 
 test-deep: .venv-deep/.installed
