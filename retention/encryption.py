@@ -33,10 +33,8 @@ def encrypt(keys: Keys, secrets: Mapping[str, str], place: Mapping[str, str]) ->
     return _fernet(keys).encrypt(json.dumps(bound, sort_keys=True).encode())
 
 
-def decrypt(keys: Keys, token: bytes, place: Mapping[str, object]) -> dict[str, str]:
-    """Decrypt secrets.
-
-    `place`: as it is stored now; it may have more entries than for `encrypt`.
+def decrypt(keys: Keys, token: bytes, place: Mapping[str, str]) -> dict[str, str]:
+    """Decrypt secrets of a place as it is stored now.
 
     Raises `Refused`: the key is another one, or the place was changed.
     """
@@ -48,8 +46,7 @@ def decrypt(keys: Keys, token: bytes, place: Mapping[str, object]) -> dict[str, 
             "RETENTION_OLD_SECRET_KEYS, or enter the secrets again."
         )
         raise Refused(message) from None
-    bound = json.loads(secrets.pop(_BOUND_TO, "null"))
-    if bound is None or any(place.get(key) != value for key, value in bound.items()):
+    if json.loads(secrets.pop(_BOUND_TO, "null")) != {**place}:
         message = gettext(
             "The place that these secrets belong to was changed outside the desk, so they are not "
             "used; remove it and add it again."

@@ -72,6 +72,7 @@ SIGNED_HEADERS = {
 
 def main(settings: Settings | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until it serves, nothing is accepted
     settings = settings or load_settings_or_exit()
     if error := missing_configuration(settings):
         sys.exit(error)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from retention import clock
-from retention.connect.contract import ConnectorError, FirstCancelled, Setting
+from retention.connect.contract import NOTES, ConnectorError, FirstCancelled, Setting
 from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.insert import insert_once
@@ -104,8 +104,14 @@ def connections(session: Transaction) -> list[Connection]:
 
 def access(settings: Settings, connection: Connection) -> Access:
     """Return a connection's settings and decrypted secrets."""
-    place = {"kind": connection.kind, **connection.config}
-    return Access({**connection.config, **decrypt(settings.keys, connection.secrets, place)})
+    secrets = decrypt(settings.keys, connection.secrets, place_of(connection))
+    return Access({**connection.config, **secrets})
+
+
+def place_of(connection: Connection) -> dict[str, str]:
+    """Return where a connection's secrets may be sent: its platform, with all settings."""
+    given = {key: value for key, value in connection.config.items() if key not in NOTES}
+    return {"kind": connection.kind, **given}
 
 
 def note_error(connection: Connection, error: ConnectorError | None) -> bool:

@@ -28,6 +28,11 @@ ErrorCode = Literal[
 TEMPORARY: frozenset[str] = frozenset({"rate_limited", "unavailable"})
 # In a connection's settings: the address at which the platform was asked for webhooks.
 WEBHOOKS_AT = "webhooks_at"
+# What the desk notes beside the settings that a person gave.
+NOTES = (
+    *(WEBHOOKS_AT, "pushed_lists", "left_read_until", "reactions_read_until"),
+    *("unfinished_hand_over", "unread_reactions"),
+)
 
 
 class ConnectorError(Exception):

@@ -30,7 +30,7 @@ def secrets_of(home: Path) -> dict[str, str]:
     settings = Settings(home=home, _env_file=None)
     database = Database(settings.database_url.get_secret_value(), settings)
     for connection in read(database, connections.connections):
-        place = {"kind": connection.kind, **connection.config}
+        place = connections.place_of(connection)
         values = connections.decrypt(settings.keys, connection.secrets, place)
         secrets |= {f"{connection.name} {name}": value for name, value in values.items()}
     database.engine.dispose()

@@ -406,4 +406,5 @@ def _remove_access(session: Transaction, connection: Connection) -> None:
             session.change(delete(Connection).where(Connection.id == connection.id))
     except IntegrityError:
         connection.name, connection.state = f"removed-{connection.id}", "removed"
-        connection.secrets = connections.encrypt(session.settings.keys, {}, {})
+        place = connections.place_of(connection)
+        connection.secrets = connections.encrypt(session.settings.keys, {}, place)

@@ -111,7 +111,7 @@ def test_new_secret_counts_at_once(site, shop, settings):
 
     with site.database.transaction() as session:
         connection = connections.find(session, "shop")
-        place = {"kind": connection.kind, **connection.config}
+        place = connections.place_of(connection)
         known = connections.decrypt(settings.keys, connection.secrets, place)
         changed = known | {"client_secret": "another"}
         connection.secrets = connections.encrypt(settings.keys, changed, place)

@@ -38,6 +38,7 @@ def test_secrets_of_a_changed_or_another_place_are_refused(database, two):
     changes = [
         {"config": {**shop.config, "shop": "https://evil.example"}},
         {"config": {key: value for key, value in shop.config.items() if key != "shop"}},
+        {"config": {**shop.config, "since": "https://evil.example"}},  # it was not given
         {"kind": mail.kind},
         {"secrets": mail.secrets},
         {"secrets": unbound},
