@@ -59,7 +59,7 @@ def add(
         name=name,
         kind=kind,
         config=config,
-        secrets=encrypt(session.settings.keys, secrets, {"kind": kind, **config}),
+        secrets=encrypt(session.settings.keys, secrets, {**config, "kind": kind}),
         channel=channel,
         state="active",
         created_by=by,
@@ -111,7 +111,7 @@ def access(settings: Settings, connection: Connection) -> Access:
 def place_of(connection: Connection) -> dict[str, str]:
     """Return where a connection's secrets may be sent: its platform, with all settings."""
     given = {key: value for key, value in connection.config.items() if key not in NOTES}
-    return {"kind": connection.kind, **given}
+    return {**given, "kind": connection.kind}
 
 
 def note_error(connection: Connection, error: ConnectorError | None) -> bool:
