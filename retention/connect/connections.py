@@ -53,17 +53,16 @@ def add(
         raise Conflict(message.format(name=name))
     hidden = {setting.key for setting in declared if setting.is_secret}
     secrets = {key: value for key, value in values.items() if key in hidden}
-    config = {key: value for key, value in values.items() if key not in hidden}
     connection = Connection(
         team_id=session.settings.team_id,
         name=name,
         kind=kind,
-        config=config,
-        secrets=encrypt(session.settings.keys, secrets, {**config, "kind": kind}),
+        config={key: value for key, value in values.items() if key not in hidden},
         channel=channel,
         state="active",
         created_by=by,
     )
+    connection.secrets = encrypt(session.settings.keys, secrets, place_of(connection))
     session.add(connection)
     session.flush()
     record(session, by, "connection.add", name, clock.now(), {"kind": kind})

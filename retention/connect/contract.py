@@ -26,12 +26,16 @@ ErrorCode = Literal[
 ]
 # Trying again later can help.
 TEMPORARY: frozenset[str] = frozenset({"rate_limited", "unavailable"})
-# In a connection's settings: the address at which the platform was asked for webhooks.
-WEBHOOKS_AT = "webhooks_at"
-# What the desk notes beside the settings that a person gave.
+# What the desk notes in a connection's settings, beside those that a person gave: the address at
+# which the platform was asked for webhooks; what was handed over and read; what a hand-over, or a
+# reading of opens and clicks, that needs a further job has completed.
 NOTES = (
-    *(WEBHOOKS_AT, "pushed_lists", "left_read_until", "reactions_read_until"),
-    *("unfinished_hand_over", "unread_reactions"),
+    WEBHOOKS_AT := "webhooks_at",
+    LISTS := "pushed_lists",
+    READ_UNTIL := "left_read_until",
+    REACTED_UNTIL := "reactions_read_until",
+    UNFINISHED := "unfinished_hand_over",
+    UNREAD := "unread_reactions",
 )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 
 from sqlalchemy import select
 
-from retention.connect.contract import TEMPORARY
+from retention.connect.contract import TEMPORARY, UNFINISHED, UNREAD
 from retention.connect.platforms import profiles
 from retention.connect.readers import api_keys
 from retention.db import Transaction
@@ -16,9 +16,6 @@ from workers.typed_times import next_local_time
 
 # Kinds of connections that report bounces and take profiles and lists.
 TAKERS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")
-# In a connection's settings: what a hand-over that needs a further job has completed.
-UNFINISHED = "unfinished_hand_over"
-UNREAD = "unread_reactions"  # likewise, of a reading of opens and clicks
 PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
 
 

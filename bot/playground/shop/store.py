@@ -273,7 +273,6 @@ def connect(database: Database, token: str, *, channel: str, by: str) -> None:
             declared = Shopify.settings
             connections.add(session, NAME, Shopify.kind, declared, values, channel=channel, by=by)
             return
-        secrets = {"token": values.pop("token")}
-        place = {"kind": Shopify.kind, **values}
+        secrets, connection.config = {"token": values.pop("token")}, values
+        place = connections.place_of(connection)
         connection.secrets = connections.encrypt(database.settings.keys, secrets, place)
-        connection.config = values

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 
 from retention import clock, erasure
 from retention.connect import connections
-from retention.connect.contract import ConnectorError, ListUnavailable
+from retention.connect.contract import READ_UNTIL, ConnectorError, ListUnavailable
 from retention.connect.platforms import profiles, reactions
 from retention.connect.platforms.contacts import MailPlatform
 from retention.connect.readers import api_keys
@@ -25,7 +25,7 @@ from workers.job_requests import PlatformSync, PublishProfiles
 from workers.schedule import due_publishing, tick
 from workers.tasks.runner import run_inline
 from workers.tasks.shops import mail_platforms as task
-from workers.tasks.shops.mail_platforms import READ_UNTIL, left_since
+from workers.tasks.shops.mail_platforms import left_since
 
 ADMIN = "U0ADMIN"
 OTHERS_READ = [  # what differs by platform has tests of its own

@@ -12,7 +12,14 @@ from typing import Any
 
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.connect import connections
-from retention.connect.contract import ConnectorError
+from retention.connect.contract import (
+    LISTS,
+    REACTED_UNTIL,
+    READ_UNTIL,
+    UNFINISHED,
+    UNREAD,
+    ConnectorError,
+)
 from retention.connect.platforms import profile_deletion
 from retention.connect.platforms.platform_sync import (
     HandOver,
@@ -29,11 +36,8 @@ from workers import user_roles
 from workers.campaigns import messages
 from workers.job_requests import DeleteProfile, PlatformSync
 from workers.queue.completion import fenced
-from workers.schedule.due_publishing import UNFINISHED, UNREAD
 from workers.tasks.interface import Context, Outcome, Post
 
-# In the connection's settings.
-LISTS, READ_UNTIL, REACTED_UNTIL = "pushed_lists", "left_read_until", "reactions_read_until"
 # Seconds until no further list or page is started; a job is stopped after 870. Pages have some more
 # after a long hand-over.
 MOST_WORK, LEAST_READING = 600.0, 60.0
