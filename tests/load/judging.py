@@ -170,7 +170,8 @@ def verdicts(run: Run) -> list[Verdict]:
     """Judge a run."""
     wrong = run.count(STEADY, ERROR, LATE, REFUSED, SHED)
     p99, queue = run.percentile(STEADY, 99), growth(*run.waiting(STEADY))
-    tenfold_errors, shed = run.count(TENFOLD, ERROR, LATE), run.count(TENFOLD, SHED)
+    shed = run.count(TENFOLD, SHED)
+    later_errors = sum(run.count(each, ERROR, LATE, REFUSED) for each in (TENFOLD, AFTER))
     answered = run.count(TENFOLD, ANSWERED, PROMISED)
     seconds, queued = recovery(run), drained(run)
     memory = {name: growth(*series) for name, series in run.memory(STEADY).items()}
@@ -193,7 +194,10 @@ def verdicts(run: Run) -> list[Verdict]:
             queue.is_flat(1.0),
         ),
         Verdict(
-            "tenfold: errors and late answers", f"{tenfold_errors:,}", "0", tenfold_errors == 0
+            "tenfold and after it: errors, refusals, late answers",
+            f"{later_errors:,}",
+            "0",
+            later_errors == 0,
         ),
         Verdict(
             "tenfold: commands answered with the sentence to come back; the others were answered",

@@ -9,7 +9,7 @@ import numpy as np
 from retention.reports import charts
 from tests.faults.frame import ROOT
 from tests.faults.promises import DATABASES, fill
-from tests.load.judging import STEADY, TENFOLD, WINDOW, Run, Verdict, verdicts, windows
+from tests.load.judging import STEADY, TENFOLD, WINDOW, Run, Verdict, growth, verdicts, windows
 from tests.load.traffic import SHED
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ def section(run: Run) -> str:
             f"{run.percentile(phase.name, 99):,.0f} ms",
             f"{run.count(phase.name, SHED):,}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| memory in the steady load, MiB | first | last | growth of the line (95%) | spread |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, (at, values) in run.memory(STEADY).items():
+        line = growth(at, values)
+        interval = f"{line.growth:+.0f} ({line.low:+.0f} to {line.high:+.0f})"
+        cells = (name, f"{values[0]:,.0f}", f"{values[-1]:,.0f}", interval, f"{line.spread:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
     pictures = (
         ("answers", "Time until half and 99 of 100 commands are answered, and how many are shed"),
