@@ -48,8 +48,8 @@ def decrypt(keys: Keys, token: bytes, place: Mapping[str, str]) -> dict[str, str
         raise Refused(message) from None
     if json.loads(secrets.pop(_BOUND_TO, "null")) != {**place}:
         message = gettext(
-            "The place that these secrets belong to was changed outside the desk, so they are not "
-            "used; remove it and add it again."
+            "The secrets do not belong to this address: it was changed outside the desk, or their "
+            "key was missing during an upgrade. Enter the secrets again."
         )
         raise Refused(message)
     return secrets
