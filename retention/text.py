@@ -185,6 +185,11 @@ def remove_controls(text: str) -> str:
     return text.translate(_CONTROL_CHARACTERS)
 
 
+def escape_controls(text: str) -> str:
+    """Escape in JSON the characters that `remove_controls` removes, so that the data stays."""
+    return text.translate({code: f"\\u{code:04x}" for code in _CONTROL_CHARACTERS})
+
+
 def replace_unstorable(text: str) -> str:
     """Replace the characters that a database cannot store."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -27,7 +27,7 @@ from retention.paths import create_private_folder
 from retention.progress import Progress
 from retention.settings import Settings, load_settings
 from retention.templating import bar, text
-from retention.text import LANGUAGE, gettext, use_language
+from retention.text import LANGUAGE, escape_controls, gettext, use_language
 from workers import languages, user_roles
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def run(command: Command, params: dict[str, Any]) -> bool:
             if command.after and not to_queue:
                 command.after(call, data, **params)
         if as_json:
-            shown = json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False)
+            text = json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False)
+            shown = escape_controls(text)
             click.echo(shown)
         elif not command.starts_processes:
             click.echo(printed(template, data, settings))
