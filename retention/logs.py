@@ -8,13 +8,12 @@ line, and quoted values in the messages of exceptions, which may be customer ids
 """
 
 import copy
-import json
 import logging
 import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,18 +65,11 @@ def mask(text: str) -> str:
 class LineFormatter(logging.Formatter):
     """Format a record as one escaped line. Its stack trace follows in indented, escaped lines."""
 
-    def __init__(self, form: str = FORMAT) -> None:
-        super().__init__(form)
+    def __init__(self) -> None:
+        super().__init__(FORMAT)
 
     def format(self, record: logging.LogRecord) -> str:
-        if isinstance(record.args, tuple) and any(
-            isinstance(arg, BaseException) for arg in record.args
-        ):
-            record = copy.copy(record)
-            record.args = tuple(
-                _QUOTED.sub("'…'", str(arg)) if isinstance(arg, BaseException) else arg
-                for arg in record.args or ()
-            )
+        record = _masked(record)
         ids = traces.log_fields()
         record.trace = f" [{ids['trace_id']}]" if ids else ""
         return super().format(record)
@@ -92,18 +84,51 @@ class LineFormatter(logging.Formatter):
         return _indented(stack_info.split("\n"))
 
 
-class JsonFormatter(LineFormatter):
-    """Format a record as one JSON object, escaped and masked as a line is."""
+def _masked(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a copy of the record in which the exceptions among its arguments are masked."""
+    record = copy.copy(record)
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            _QUOTED.sub("'…'", str(arg)) if isinstance(arg, BaseException) else arg
+            for arg in record.args
+        )
+    return record
 
-    def __init__(self) -> None:
-        super().__init__("%(message)s")
 
-    def format(self, record: logging.LogRecord) -> str:
-        message, _, stack = super().format(record).partition("\n")
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry = {"at": at, "level": record.levelname, "logger": record.name, "message": message}
-        entry |= traces.log_fields() | ({"trace": stack} if stack else {})
-        return json.dumps(entry, ensure_ascii=False)
+def json_formatter() -> logging.Formatter:
+    """Return structlog's formatter: one JSON object a record, escaped and masked as a line is."""
+    import structlog  # it loads rich: too slow for the terminal, which logs lines
+
+    class Masking(structlog.stdlib.ProcessorFormatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return super().format(_masked(record))
+
+    return Masking(
+        foreign_pre_chain=[
+            structlog.processors.TimeStamper(fmt="iso", key="at"),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _entry,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+    )
+
+
+def _entry(logger: Any, method: str, event: Any) -> dict[str, Any]:
+    """Escape and mask what structlog collected, and add the trace and the job."""
+    (_, error, _), stack = event.get("exc_info") or (None, None, None), event.get("stack_info")
+    shown = trace(error) if error else _indented(stack.split("\n")) if stack else ""
+    return {
+        "at": event["at"],
+        "level": event["level"].upper(),
+        "logger": event["logger"],
+        "message": escape(mask(event["event"])),
+        **traces.log_fields(),
+        **({"trace": shown} if shown else {}),
+    }
 
 
 def trace(error: BaseException) -> str:
@@ -171,7 +196,7 @@ def configure(
     """
     is_json = form == "json"
     handler = logging.StreamHandler(stream or (sys.stdout if is_json else sys.stderr))
-    handler.setFormatter(JsonFormatter() if is_json else LineFormatter())
+    handler.setFormatter(json_formatter() if is_json else LineFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -11,6 +11,7 @@ import os
 import secrets
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -169,9 +170,7 @@ def _seal(key: bytes, settings: Settings, row: ModelVersion) -> str:
 
 def _write(root: str, name: str, content: bytes) -> None:
     if is_url(root):
-        import fsspec
-
-        files, base = fsspec.core.url_to_fs(root)
+        files, base = _object_store(root)
         files.makedirs(f"{base}/{Path(name).parent}", exist_ok=True)
         files.pipe_file(f"{base}/{name}", content)  # atomic in object stores
         return
@@ -195,8 +194,14 @@ def _write(root: str, name: str, content: bytes) -> None:
 
 def _read(root: str, name: str) -> bytes:
     if is_url(root):
-        import fsspec
-
-        files, base = fsspec.core.url_to_fs(root)
+        files, base = _object_store(root)
         return files.cat_file(f"{base}/{name}")
     return (Path(root) / name).read_bytes()
+
+
+def _object_store(root: str) -> tuple[Any, str]:
+    """Return fsspec's file system of an address, and the path there."""
+    import fsspec
+
+    store: tuple[Any, str] = fsspec.core.url_to_fs(root)
+    return store

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.logs import MAX_LINE, MAX_TRACE_LINES, JsonFormatter, LineFormatter, escape, mask
+from retention.logs import MAX_LINE, MAX_TRACE_LINES, LineFormatter, escape, json_formatter, mask
+
+JSON = json_formatter()
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
@@ -26,7 +28,7 @@ def test_json_record_is_one_object_on_one_line(text):
     record = logging.LogRecord(
         "shop", logging.WARNING, __file__, 1, "said %s", (text,), (type(info), info, None)
     )
-    line = JsonFormatter().format(record)
+    line = JSON.format(record)
     assert "\n" not in line
     assert "jane" not in line
     entry = json.loads(line)

@@ -18,7 +18,7 @@ from retention.connect.contract import ConnectedShop, ConnectorError, FirstCance
 from retention.connect.sources import places, query_source
 from retention.connect.sources.source_records import COUNTS, SourceProblem, place_of, problem_of
 from retention.db.tables import Connection, Source
-from retention.errors import BadInput
+from retention.errors import Refused
 from retention.lake.importing.mapping import quoted
 from retention.lake.importing.single_currency import MixedCurrencies
 from retention.lake.lake import naive
@@ -100,7 +100,7 @@ class Pull:
         except MixedCurrencies as error:
             facts = {"new": sorted(error.new), "known": sorted(error.known)}
             raise SourceProblem("currency_changed", **facts) from error
-        except BadInput as error:
+        except Refused as error:  # also secrets that cannot be decrypted
             raise SourceProblem("unreadable", text=str(error)) from error
 
     # ------------------------------------------------------------ files

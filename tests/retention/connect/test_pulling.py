@@ -224,6 +224,12 @@ def test_object_store_is_pulled_by_its_pattern(settings):
         store.rm("/shop-orders", recursive=True)
 
 
+def test_secrets_of_another_place_are_a_problem_of_the_source(settings, folder):
+    place = Place(settings, "files", folder / "*.csv")
+    place.source.secrets = connections.encrypt(settings.keys, {}, {"location": "elsewhere"})
+    assert failure(place.pull).code == "unreadable"
+
+
 def test_object_store_without_driver_names_the_package(settings, monkeypatch):
     missing = Mock(side_effect=ImportError("Install s3fs to access S3"))
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)

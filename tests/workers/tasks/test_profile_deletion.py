@@ -185,6 +185,13 @@ def test_admin_sees_whom_to_delete_by_hand_until_it_is_done(
     assert done.details["result"] == "deleted_by_hand"
 
 
+def test_profile_of_a_lost_key_is_listed_without_its_address(shop, by_hand):
+    execute(shop.database, update(ProfileDeletion).values(sealed=b"of another key"))
+    with shop.database.reading() as session:
+        (listed,) = profile_deletion.left(session)
+    assert (listed["number"], listed["ids"], listed["emails"]) == (by_hand, [], [])
+
+
 def test_profile_left_to_an_admin_is_forgotten_after_30_days(shop, by_hand):
     for due, kept in ((clock.wall() + timedelta(days=29), True), (clock.wall(), False)):
         execute(shop.database, update(ProfileDeletion).values(retry_at=due))
