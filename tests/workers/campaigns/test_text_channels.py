@@ -208,7 +208,6 @@ def test_draft_changes_to_a_channel_that_has_consent_and_keeps_its_edits(texting
     assert "SMS: 10% coupon" in desk.card()
 
 
-@pytest.mark.nightly
 def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     desk, _ = texting
     preview = CampaignPreview(campaign_id=desk.drafted(message_channel="sms"))

@@ -95,6 +95,26 @@ def texts(slack: StandIn, channel: str = "crm", user: str | None = None) -> list
     return [message["text"] for message in slack.messages(channel, user=user)]
 
 
+def test_sender_delivers_until_it_is_stopped_and_waits_for_the_database(
+    sender, slack, database, monkeypatch
+):
+    put(database, "first", "1")
+    stop, step = threading.Event(), sender.step
+    errors = iter([OperationalError("", {}, Exception("away"))])
+
+    def step_or_fail() -> bool:
+        for error in errors:
+            raise error
+        if not (busy := step()):
+            stop.set()
+        return busy
+
+    monkeypatch.setattr(sender, "step", step_or_fail)
+    monkeypatch.setattr(stop, "wait", lambda seconds: None)
+    sender.run(stop)
+    assert texts(slack) == ["first"]
+
+
 def test_same_key_updates_the_message(sender, slack, database):
     put(database, "first", "k")
     drain(sender, database)

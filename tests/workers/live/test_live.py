@@ -1,8 +1,11 @@
 """Test the live path: inbox, lake, scores, alerts, and a crash at every step."""
 
 import json
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import delete, func, select
@@ -177,7 +180,6 @@ def test_batch_that_another_process_published_publishes_nothing(desk, monkeypatc
     assert (in_lake(desk), count(desk, AlertFiring)) == (["live-1"], 1)
 
 
-@pytest.mark.nightly
 def test_alert_fires_once_for_a_customer_who_crosses_a_tier(desk):
     lake = Lake.open(desk.settings)
     policy, window = load_policy(desk.settings), Window(active_within_days=56)
@@ -316,6 +318,77 @@ def test_small_files_are_compacted_and_an_open_version_stays_readable(desk, monk
     assert len(files) < 12
     assert reader.count().execute() == before
     assert len(in_lake(desk)) == 12
+
+
+class Stop(threading.Event):
+    """Asks the process to end once it has waited a number of times; never really waits."""
+
+    def __init__(self, waits: int, meanwhile: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.waits, self.meanwhile = waits, meanwhile
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits -= 1
+        self.meanwhile()
+        if not self.waits:
+            self.set()
+        return self.is_set()
+
+
+@pytest.fixture
+def _silent(monkeypatch):
+    """No thread reports that the process lives: it would wait at the test's `Stop`."""
+    monkeypatch.setattr(live.live_processes, "keep_reporting", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_silent")
+def test_process_handles_what_comes_until_it_is_stopped(desk):
+    come = iter([lambda: accept(desk, event(1)), lambda: accept(desk, event(2))])
+    live.run(desk.settings, Stop(4, lambda: next(come, lambda: None)()))
+    assert in_lake(desk) == ["live-1", "live-2"]
+
+
+@pytest.mark.usefixtures("_silent")
+@pytest.mark.parametrize("error", [TakenByOther(), ValueError("unforeseen")])
+def test_failed_round_is_repeated(desk, monkeypatch, error):
+    accept(desk, event(1))
+    failing = iter([error])
+
+    def fail_once(reached):
+        for first in failing:
+            raise first
+
+    monkeypatch.setattr(live, "failpoint", fail_once)
+    live.run(desk.settings, Stop(3))
+    assert in_lake(desk) == ["live-1"]
+
+
+@pytest.mark.usefixtures("_silent")
+def test_second_process_of_a_host_waits_for_the_first(desk):
+    accept(desk, event(1))
+    with live.only_one(desk.settings) as is_ours:
+        live.run(desk.settings, Stop(2))
+    assert is_ours
+    assert in_lake(desk) == []
+
+
+def test_population_is_measured_anew_beside_the_old_one(desk, monkeypatch):
+    standard = live.Standard(desk.database)
+    first = standard.population(clock.now())
+    assert standard.population(clock.now()) is first
+    monkeypatch.setattr(live, "MEASURE_SECONDS", 0)
+    assert standard.population(clock.now()) is first  # while a thread measures
+    standard._thread.join()
+    assert standard.population(clock.now()) is not first
+    standard._thread.join()
+
+
+def test_population_stays_when_a_measurement_fails(desk, monkeypatch):
+    standard = live.Standard(desk.database)
+    first = standard.population(clock.now())
+    monkeypatch.setattr(live, "definition_in_force", Mock(side_effect=OSError))
+    standard._measure(clock.now())
+    assert standard.population(clock.now()) is first
 
 
 def test_packed_rows_are_restored():
