@@ -74,6 +74,7 @@ FILE_CANCEL = "file.cancel"  # value: job id of the proposal
 # Value: a signed command line and the thread it was asked in (`bot.slack.conversation.sealed`).
 ASK_RUN = "ask.run"
 ASK_DECLINE = "ask.decline"
+ASK_HEARD = "ask.heard"  # value: job id of the voice message
 ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
 
 # Shortcuts. A message shortcut and a global one need different callback ids.

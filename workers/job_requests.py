@@ -406,6 +406,25 @@ class FilePropose(Request):
         return True
 
 
+class Voice(Request):
+    """Find the words of a voice message. A person asks them by a button."""
+
+    kind = "voice"
+    title = gettext("Voice message")
+    role = "viewer"
+    queue = "interactive"
+    deed = gettext("ask")
+    file_id: Annotated[str, Field(pattern=r"^F[A-Z0-9]{2,30}$")]
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    place: Annotated[str, Field(min_length=1, max_length=40)]  # the channel
+    root: Annotated[str, Field(max_length=40)]  # the first message of its thread
+
+    @property
+    def is_private(self) -> bool:
+        """Return that the words stay in the person's direct message."""
+        return True
+
+
 class FileImport(Request):
     """Import a file as it was proposed."""
 

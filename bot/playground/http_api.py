@@ -111,7 +111,9 @@ class PlaygroundApi:
         content = await upload.read()
         if not 0 < len(content) <= MAX_FILE_BYTES:
             raise RequestError(422, f"{upload.filename} is empty or too large.")
-        message = await self.user_actions.share(person, channel, upload.filename, content)
+        transcript = form.get("transcript")
+        words = transcript if isinstance(transcript, str) else None
+        message = await self.user_actions.share(person, channel, upload.filename, content, words)
         return JSONResponse(self.workspace.shown(message))
 
     async def messages(self, request: Request) -> Response:

@@ -182,10 +182,18 @@ class UserActions:
         return message
 
     async def share(
-        self, person: seed.Person, channel: seed.Channel, name: str, content: bytes
+        self,
+        person: seed.Person,
+        channel: seed.Channel,
+        name: str,
+        content: bytes,
+        transcript: str | None = None,
     ) -> Message:
-        """Share a file. The app gets the event ``message`` with the subtype ``file_share``."""
-        file = File.new(name, len(content), state="complete", user=person.id)
+        """Share a file. The app gets the event ``message`` with the subtype ``file_share``.
+
+        `transcript`: words of a recording, which Slack has only after the event.
+        """
+        file = File.new(name, len(content), state="complete", user=person.id, transcript=transcript)
         self.workspace.keep_file(file, content)
         message = self.workspace.post(channel.id, person.id, "", files=[file.id])
         file.shares.setdefault(channel.id, []).append(message.ts)
@@ -194,6 +202,8 @@ class UserActions:
             files = [self.workspace.file_wire(file)]
             shared = {"subtype": "file_share", "files": files, "upload": False}
             await self.delivery.event({**_event(message, channel), **shared})
+        file.is_transcribed = True
+        self.workspace.keep_file(file)
         return message
 
     # ------------------------------------------------------------ shortcuts

@@ -40,6 +40,7 @@ class WebApi:
             Route("/api/{method}", self.call, methods=["GET", "POST"]),
             Route("/upload/{id}", self.upload, methods=["POST"]),
             Route("/files-pri/{id}/download/{name}", self.private_file),
+            Route("/files-pri/{id}/vtt/{name}", self.private_file),
             Route("/files-pri/{id}/{name}", self.private_file),
             Route("/response/{token}", self.respond, methods=["POST"]),
             WebSocketRoute("/link", self.link),
@@ -103,6 +104,10 @@ class WebApi:
         content = self.workspace.store.content("file", file.id) if file else None
         if file is None or content is None:
             return PlainTextResponse("not found", 404)
+        if "/vtt/" in request.url.path:
+            # As Slack writes it: a byte order mark, and a dash before each cue.
+            cue = f"00:00:00.000 --> 00:00:09.000\n- {file.transcript}"
+            return PlainTextResponse(f"\ufeffWEBVTT \n\n{cue}\n")
         return Response(content, media_type="application/octet-stream")
 
     async def respond(self, request: Request) -> Response:

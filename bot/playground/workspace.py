@@ -23,6 +23,7 @@ from retention.paths import create_private_folder
 
 Json = dict[str, Any]
 TRIGGER_SECONDS, RESPONSE_URL_SECONDS, RESPONSE_URL_USES, MODAL_STACK = 3, 1800, 5, 3
+PREVIEW = 100  # characters of a transcription; Slack documents no number
 
 
 class SlackError(Exception):
@@ -71,6 +72,8 @@ class File:
     shares: dict[str, list[str]] = field(default_factory=dict)
     created: int = 0
     user: str = seed.BOT_USER
+    transcript: str | None = None  # of a recording, whose name begins as Slack's do
+    is_transcribed: bool = False
 
     @classmethod
     def new(cls, name: str, size: int, **more: Any) -> "File":
@@ -78,6 +81,20 @@ class File:
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         file_id, created = f"F{secrets.token_hex(5).upper()}", int(time.time())
         return cls(file_id, PurePath(name).name, size, mimetype=kind, created=created, **more)
+
+
+def _voice(file: File, address: str) -> Json:
+    """Return what a recording's file object has besides, as Slack's clients show it."""
+    if not file.name.startswith("audio_message"):
+        return {}
+    shown: Json = {"subtype": "slack_audio", "media_display_type": "audio"}
+    if file.transcript is None:
+        return shown
+    if not file.is_transcribed:
+        return {**shown, "transcription": {"status": "processing"}}
+    preview = {"content": file.transcript[:PREVIEW], "has_more": len(file.transcript) > PREVIEW}
+    done = {"status": "complete", "locale": "en-US", "preview": preview}
+    return {**shown, "transcription": done, "vtt": f"{address}/vtt/{file.id}.vtt"}
 
 
 @dataclass(slots=True)
@@ -342,6 +359,7 @@ class Workspace:
             "url_private": f"{address}/{quote(file.name)}",
             "url_private_download": f"{address}/download/{quote(file.name)}",
             "permalink": f"/playground/files/{file.id}",
+            **_voice(file, address),
             "shares": {"public": {c: [{"ts": ts} for ts in tss] for c, tss in file.shares.items()}}
             if file.shares
             else {},

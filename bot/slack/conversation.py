@@ -37,6 +37,7 @@ from retention.lake import customer_directory
 from retention.privacy import pseudonym
 from retention.text import available_languages, gettext, set_language
 from workers import hints, languages
+from workers.data import voice_clips
 from workers.delivery import outbox, threads
 from workers.delivery.job_messages import show_progress
 from workers.job_requests import Request, title_of
@@ -126,7 +127,8 @@ def register(app: App, services: Services) -> None:
     def hear(event: dict[str, Any], context: dict[str, Any]) -> None:
         drop = Drop.of(event)
         if drop and buckets.take(drop.user):
-            receive(services, drop)
+            rest = tuple(file for file in drop.files if not _answer_voice(services, drop, file))
+            receive(services, replace(drop, files=rest))
         said = None if drop else Said.of(event)
         if said is None or said.user == context.get("bot_user_id"):
             return
@@ -139,6 +141,18 @@ def register(app: App, services: Services) -> None:
 
     app.event("app_mention")(hear)
     app.event("message")(hear)
+
+
+def _answer_voice(services: Services, drop: Drop, file: dict[str, Any]) -> bool:
+    """Answer a voice message that Slack has transcribed already; false for any other file."""
+    words = voice_clips.words(file) if voice_clips.is_voice(file) else None
+    if words is None or len(words) > voice_clips.MAX_CHARACTERS:
+        return False
+    said = Said(drop.user, drop.channel, words, drop.root, f"said:{drop.key}:{file['id']}")
+    heard = {"text": words, "source": "slack", "job": None}
+    _reply(services, replace(said, key=f"{said.key}:heard"), "talk/heard", heard)
+    answer(services, said)
+    return True
 
 
 def _is_own_thread(services: Services, said: Said) -> bool:

@@ -400,6 +400,11 @@ def samples() -> dict[str, dict[str, Any]]:
         "sales/period": SALES,
         "report/programme": PROGRAMME,
         "talk/ran": TALK,
+        "talk/heard": {
+            "text": "who is at risk in <Berlin> & Graz?",
+            "source": "slack",
+            "job": "j1",
+        },
         "sweep/cohort": {**cohort, "has_amounts": True, "cohort_tiers": [], "average": 0.31}
         | {"order_by": "lost_margin"}
         | {"groups": {"active": 2_206, "lapsed": 2_630, "one_time": 8_411}},

@@ -69,9 +69,14 @@ class Script:
         """Write an ordinary message."""
         return self._post("/messages", user=user, channel=channel, text=text, thread_ts=thread_ts)
 
-    def drop(self, user: str, name: str, content: bytes, channel: str | None = None) -> Json:
-        """Share a file, by default in the person's direct message with the bot."""
-        data = {"user": user, "channel": channel or f"@{user}"}
+    def drop(
+        self, user: str, name: str, content: bytes, channel: str | None = None, **more: str
+    ) -> Json:
+        """Share a file, by default in the person's direct message with the bot.
+
+        `more`: ``transcript``, the words that Slack will find in a recording.
+        """
+        data = {"user": user, "channel": channel or f"@{user}", **more}
         response = self.http.post("/playground/files", data=data, files={"file": (name, content)})
         return {"http": response.status_code, **response.json()}
 

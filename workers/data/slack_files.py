@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from slack_sdk import WebClient
@@ -36,12 +37,22 @@ def check_size(name: str, size: int) -> None:
 
 def fetch(web: WebClient, settings: Settings, file_id: str, name: str) -> Path:
     """Download a file with the bot's token."""
-    try:
-        file = web.files_info(file=file_id)["file"]
-    except SlackApiError as error:
-        raise Refused(_unavailable(name, str(error.response.get("error")))) from None
+    file = file_object(web, file_id, name)
     check_size(name, int(file.get("size") or 0))
     url = str(file.get("url_private_download") or file.get("url_private") or "")
+    return fetch_address(web, settings, file_id, name, url)
+
+
+def file_object(web: WebClient, file_id: str, name: str) -> dict[str, Any]:
+    """Return what Slack knows of a file."""
+    try:
+        return dict(web.files_info(file=file_id)["file"])
+    except SlackApiError as error:
+        raise Refused(_unavailable(name, str(error.response.get("error")))) from None
+
+
+def fetch_address(web: WebClient, settings: Settings, file_id: str, name: str, url: str) -> Path:
+    """Download one of a file's private addresses."""
     if not is_slack_file(url, settings):
         raise Refused(_unavailable(name, "no_url"))
     folder = create_private_folder(settings.home / "uploads" / file_id)

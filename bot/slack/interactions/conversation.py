@@ -13,14 +13,15 @@ from bot.slack import conversation
 from bot.slack.conversation import Line, Said
 from bot.slack.interactions import Click, listen
 from retention.db import Transaction
-from retention.db.tables import Cohort
-from retention.errors import BadInput
+from retention.db.tables import Cohort, Job
+from retention.errors import BadInput, Refused
 from retention.number_format import count
 from retention.templating import day
 from retention.text import gettext
 from workers import action_ids
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render, threads
+from workers.job_requests import Voice
 
 MAX_COHORTS = 20  # in the modal's list
 MAX_CUSTOMERS = 20
@@ -34,7 +35,12 @@ def register(app: App, services: Services) -> None:
     listen(
         app,
         services,
-        {action_ids.ASK_RUN: _run, action_ids.ASK_DECLINE: _decline, alternative: _choose},
+        {
+            action_ids.ASK_RUN: _run,
+            action_ids.ASK_DECLINE: _decline,
+            action_ids.ASK_HEARD: _ask_heard,
+            alternative: _choose,
+        },
     )
     _register_why(app, services)
     _register_draft(app, services)
@@ -52,6 +58,18 @@ def _decline(services: Services, click: Click) -> None:
 def _choose(services: Services, click: Click) -> None:
     proposal = conversation.opened(services, click.value, click.user)
     conversation.choose(services, proposal, click.key)
+
+
+def _ask_heard(services: Services, click: Click) -> None:
+    """Ask the words of a person's own voice message, once."""
+    with services.database.reading() as session:
+        job = session.get(Job, click.value)
+    is_own = job and job.kind == Voice.kind and job.requested_by == click.user
+    if not job or not is_own or job.team_id != services.settings.team_id or not job.result:
+        raise Refused(gettext("This voice message is not here any more; record it again, please."))
+    heard = job.result
+    said = Said(click.user, heard["place"], heard["text"], heard["root"], f"said:heard:{job.id}")
+    conversation.answer(services, said)
 
 
 # ---------------------------------------------------------------- why is this customer at risk

@@ -14,9 +14,9 @@ from retention.db.tables import Job
 from retention.errors import Refused
 from retention.text import gettext
 from workers import action_ids
-from workers.data import slack_files
-from workers.delivery import outbox
-from workers.job_requests import FileImport, FilePropose
+from workers.data import slack_files, voice_clips
+from workers.delivery import outbox, threads
+from workers.job_requests import FileImport, FilePropose, Voice
 from workers.queue import jobs
 from workers.tasks.interface import Post
 
@@ -31,6 +31,7 @@ class Drop:
     channel: str
     files: tuple[dict[str, Any], ...]
     key: str
+    root: str  # the first message of its thread
 
     @classmethod
     def of(cls, event: dict[str, Any]) -> "Drop | None":
@@ -45,29 +46,39 @@ class Drop:
         if not (user and channel and ts):
             return None
         known = tuple(one for one in files if isinstance(one, dict) and one.get("id"))
-        return cls(str(user), str(channel), known[:MAX_FILES], f"drop:{channel}:{ts}")
+        root = str(event.get("thread_ts") or ts)
+        return cls(str(user), str(channel), known[:MAX_FILES], f"drop:{channel}:{ts}", root)
 
 
 def receive(services: Services, drop: Drop) -> None:
-    """Queue the proposal of each file; a file that cannot be read gets one sentence."""
+    """Queue a job for each file; one that cannot be read gets one sentence.
+
+    It proposes how a table is imported, and finds the words of a voice message.
+    """
     for file in drop.files:
         file_id, name = str(file["id"]), str(file.get("name") or gettext("the file"))[:255]
         try:
-            _propose(services, drop, file_id, name, int(file.get("size") or 0))
+            slack_files.check_size(name, int(file.get("size") or 0))
+            if voice_clips.is_voice(file):
+                place = {"place": drop.channel, "root": drop.root}
+                _queue(services, drop, Voice(file_id=file_id, name=name, **place))
+            else:
+                services.require(drop.user, FilePropose.role, FilePropose.deed)
+                slack_files.check_table(name)
+                _queue(services, drop, FilePropose(file_id=file_id, name=name))
         except Exception as error:
             _answer(services, drop, file_id, error_message(error, services.settings))
 
 
-def _propose(services: Services, drop: Drop, file_id: str, name: str, size: int) -> None:
-    services.require(drop.user, FilePropose.role, FilePropose.deed)
-    slack_files.check_table(name)
-    slack_files.check_size(name, size)
+def _queue(services: Services, drop: Drop, request: FilePropose | Voice) -> None:
+    is_voice = isinstance(request, Voice)
     write = partial(
         jobs.submit,
-        request=FilePropose(file_id=file_id, name=name),
+        request=request,
         requested_by=drop.user,
         channel=drop.user,
-        idem_key=f"{drop.key}:{file_id}",
+        idem_key=f"{drop.key}:{request.file_id}",
+        thread_key=threads.thread_key(drop.channel, drop.root) if is_voice else None,
         announce=False,
     )
     submission = services.group_commit.store(write)

@@ -56,7 +56,8 @@ NEEDED = {
         action_ids.FILE_CANCEL: "job1",
     },
 }
-# Everyone may press these, or has seen a window that needs the role, or has a signed value.
+# Everyone may press these, or has seen a window that needs the role, or has a signed value. Only
+# the person who said them asks the words of a voice message.
 OPEN = {
     *(action_ids.CANCEL_JOB, action_ids.RETRY_JOB, action_ids.RETRAIN_MODEL),
     *(action_ids.COHORT_DETAILS, action_ids.CALL_OWNER, action_ids.OPEN_CAMPAIGN),
@@ -64,7 +65,7 @@ OPEN = {
     *(action_ids.PREVIEW_COPY, action_ids.SEND_TO_ME),
     *(action_ids.BUILDER_TASK, action_ids.BUILDER_START, action_ids.BUILDER_FIELD),
     *(action_ids.AUDIENCE_FIELD, action_ids.AUDIENCE_ROW, action_ids.AUDIENCE_BACK),
-    *(action_ids.ASK_RUN, action_ids.ASK_DECLINE, action_ids.ASK_ALTERNATIVE),
+    *(action_ids.ASK_RUN, action_ids.ASK_DECLINE, action_ids.ASK_ALTERNATIVE, action_ids.ASK_HEARD),
 }
 WINDOWS = (
     *((action_ids.EDIT_VIEW, "c7:1:C0CRM", "name"), (action_ids.COPY_VIEW, "c7:1:C0CRM", "copy")),

@@ -14,10 +14,11 @@ from retention.privacy import pseudonym
 from tests.bot.message_samples import samples
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.standins.slack_api import TEAM
-from tests.workers.harness import wait
+from tests.workers.harness import ask, wait
 from tests.world import add, execute, read, scalars
 from workers import action_ids
 from workers.delivery import render, threads
+from workers.job_requests import Voice
 
 ROOT, LATER = "1500000000.000100", "1500000000.000300"
 
@@ -153,6 +154,30 @@ def test_request_above_a_limit_gets_the_reason(talk):
 
 
 # ---------------------------------------------------------------- deliveries and loops
+
+
+def test_voice_message_that_slack_has_transcribed_is_answered_at_once(talk):
+    transcription = {"status": "complete", "preview": {"content": "Who is at risk?"}}
+    clip = {"id": "F0CLIP", "subtype": "slack_audio", "transcription": transcription}
+    sent = {"channel": "D0ANALYST", "subtype": "file_share", "files": [clip]}
+    for _ in range(2):
+        talk.say("", **sent)
+    key = f"said:drop:D0ANALYST:{ROOT}:F0CLIP"
+    assert "Who is at risk?" in text_of(talk.wait(f"{key}:heard"))
+    assert "/retention sweep" in text_of(talk.wait(key))
+    assert len(talk.rows(Job)) == 1
+
+
+@pytest.mark.parametrize(("user", "answers"), [(ANALYST, 1), (LEAD, 0)])
+def test_only_the_speaker_asks_the_words_of_a_voice_message(talk, user, answers):
+    request = Voice(file_id="F0CLIP", name="audio_message.m4a", place="D0ANALYST", root=ROOT)
+    job = ask(talk.database, request, "clip", user=ANALYST)
+    result = {"text": "show the status", "place": "D0ANALYST", "root": ROOT}
+    execute(talk.database, update(Job).where(Job.id == job.id).values(result=result))
+    talk.workspace.press(action_ids.ASK_HEARD, job.id, user=user)
+    talk.answers()
+    heard = [row for row in talk.rows() if row.key == f"said:heard:{job.id}"]
+    assert len(heard) == answers
 
 
 def test_retried_event_answers_once(talk):

@@ -18,6 +18,7 @@ from retention.audiences import store
 from retention.db.tables import Job
 from retention.lake import Lake
 from retention.settings import Settings
+from retention.texts import speech
 from tests.bot.wire import stored, words
 from tests.standins.slack import StandIn, in_thread, listen
 from tests.workbooks import write_workbook
@@ -28,6 +29,7 @@ from workers.data import slack_files
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack_client import client
 from workers.tasks import runner
+from workers.tasks.data import voice
 
 QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, lease=0.5, idle_wait=0.01)
 DM = "@admin"
@@ -223,3 +225,74 @@ def test_files_of_bots_and_of_channels_are_ignored():
     assert not Drop.of({**event, "channel_type": "channel"})
     assert not Drop.of({**event, "channel_type": "im", "bot_id": seed.BOT_ID})
     assert not Drop.of({**event, "channel_type": "im", "files": []})
+
+
+# ---------------------------------------------------------------- voice messages
+
+RECORDING = "audio_message.m4a"
+
+
+@pytest.fixture
+def _quick_checks(monkeypatch):
+    monkeypatch.setattr(voice, "CHECK_EVERY", 0)
+
+
+def kinds(desk: Desk) -> set[str]:
+    return {job.kind for job in stored(desk.database, Job)}
+
+
+def heard(desk: Desk, transcript: str) -> str:
+    """Record a message, and return the value of the button below its words."""
+    desk.slack.drop("admin", RECORDING, b"sound", transcript=transcript)
+    assert desk.run("voice")["text"] == transcript
+    message = desk.said("admin")[-1]
+    assert transcript in words(message["blocks"])
+    return button(message, action_ids.ASK_HEARD)
+
+
+def ask(desk: Desk, job: str) -> None:
+    desk.press(action_ids.ASK_HEARD, job)
+
+
+@pytest.mark.usefixtures("_quick_checks")
+@pytest.mark.parametrize("more", ["", " please" * 30], ids=["preview", "WebVTT file"])
+def test_words_of_a_voice_message_are_asked_once_on_a_click(desk, more):
+    job = heard(desk, f"who is at risk{more}")
+    assert kinds(desk) == {"voice"}
+    for _ in range(2):
+        ask(desk, job)
+    wait(lambda: kinds(desk) == {"voice", "sweep"}, 20)
+    assert len(stored(desk.database, Job, Job.kind == "sweep")) == 1
+
+
+@pytest.mark.usefixtures("_quick_checks")
+def test_spoken_change_waits_for_its_own_click(desk):
+    job = heard(desk, "draft a campaign for the customers at risk")
+    ask(desk, job)
+
+    def proposal():
+        desk.deliver()
+        return [one for one in desk.said("admin") if action_ids.ASK_RUN in json.dumps(one)]
+
+    wait(proposal, 20)
+    assert kinds(desk) == {"voice"}
+
+
+@pytest.mark.usefixtures("_quick_checks")
+@pytest.mark.parametrize(
+    ("name", "transcript", "named"),
+    [
+        (RECORDING, None, "retention-desk[voice]"),
+        ("call.wav", None, "retention-desk[voice]"),
+        (RECORDING, "well " * 200, "too long"),
+    ],
+)
+def test_voice_message_without_a_command_gets_one_sentence(
+    desk, monkeypatch, name, transcript, named
+):
+    monkeypatch.setattr(speech, "Decoder", None)
+    words_of = {"transcript": transcript} if transcript else {}
+    desk.slack.drop("admin", name, b"sound", **words_of)
+    desk.run("voice")
+    assert named in desk.answered("admin")
+    assert not list((desk.settings.home / "uploads").glob("*"))

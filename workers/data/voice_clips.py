@@ -1,0 +1,53 @@
+"""Read what Slack says of a voice message.
+
+Slack does not document these fields. File objects have been seen with the ``subtype`` slack_audio
+and a ``transcription`` with a ``status`` (processing, complete), a ``locale`` and a ``preview``.
+The whole text is in the WebVTT file at ``vtt``.
+"""
+
+import re
+from typing import Any
+
+_SOUND = re.compile(r"\.(wav|mp3|m4a|ogg|oga|opus|flac|aac)$", re.IGNORECASE)
+_CUE_TAG = re.compile(r"<[^>]*>")
+MAX_CHARACTERS = 500  # of a sentence
+
+
+def is_voice(file: dict[str, Any]) -> bool:
+    """Return whether a shared file is sound. Slack gives its own recordings a type of video."""
+    sound = str(file.get("mimetype") or "").startswith("audio/")
+    return file.get("subtype") == "slack_audio" or sound or bool(_SOUND.search(_name(file)))
+
+
+def _name(file: dict[str, Any]) -> str:
+    return str(file.get("name") or "")
+
+
+def is_processing(file: dict[str, Any]) -> bool:
+    """Return whether Slack is still transcribing."""
+    return _transcription(file).get("status") == "processing"
+
+
+def words(file: dict[str, Any]) -> str | None:
+    """Return Slack's words if the file object has all of them; else None."""
+    preview = _transcription(file).get("preview")
+    if not is_complete(file) or not isinstance(preview, dict) or preview.get("has_more"):
+        return None
+    return str(preview.get("content") or "").strip() or None
+
+
+def is_complete(file: dict[str, Any]) -> bool:
+    """Return whether Slack has transcribed the file."""
+    return _transcription(file).get("status") == "complete"
+
+
+def _transcription(file: dict[str, Any]) -> dict[str, Any]:
+    found = file.get("transcription")
+    return found if isinstance(found, dict) else {}
+
+
+def words_of_vtt(text: str) -> str:
+    """Return the words of a WebVTT file's cues."""
+    cues = (part.partition("-->")[2] for part in re.split(r"\n\s*\n", text.replace("\r", "")))
+    lines = [line for cue in cues for line in cue.split("\n")[1:]]
+    return " ".join(_CUE_TAG.sub("", line).removeprefix("- ").strip() for line in lines).strip()
