@@ -97,6 +97,23 @@ class ImportReport:
         return asdict(self) | {"files": [*self.files], "left_out": [*self.left_out]}
 
 
+def add_reports(first: ImportReport, other: ImportReport) -> ImportReport:
+    """Add the rows of another import to a report, which keeps the rest of the first."""
+    summed: dict[str, Any] = {
+        name: getattr(first, name) + getattr(other, name)
+        for name in (
+            *("rows_read", "rows_filtered", "rows_accepted", "rows_duplicate", "rows_quarantined"),
+            *("rows_equal", "orders_superseded", "seconds", "files", "left_out"),
+        )
+    }
+    counted: dict[str, Any] = {
+        name: dict(Counter(getattr(first, name)) + Counter(getattr(other, name)))
+        for name in ("quarantine", "quarantine_text", "mended")
+    }
+    path = first.quarantine_path or other.quarantine_path
+    return replace(first, quarantine_path=path, **summed, **counted)
+
+
 def _ignore(*_: object) -> None:
     return None
 
