@@ -26,7 +26,6 @@ from retention.lake.suggesting.related import joined_files
 from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
 from retention.text import gettext
-from retention.window import Means
 from workers.job_requests import Request, Retrain, Sweep
 
 if TYPE_CHECKING:
@@ -90,7 +89,6 @@ def COMMAND(
     with _open_parts(call, files, query, map_path, sheet) as (parts, joins):
         first, *others = parts
         map_path, format_name = first.map_path, first.format_name
-        means = next((part.means for part in parts if part.means), None)
         step = _announce(call, 2, gettext("Counting customers and orders"))
         summary = preview(
             settings,
@@ -100,7 +98,7 @@ def COMMAND(
             query=query,
             progress=step,
             more=[(part.files, part.map_path) for part in others],
-        ).in_words_of(means or "order")
+        )
         names = display_names(list(files))
         _confirm(call, summary, parts, names, joins, yes=yes)
         step = _announce(call, 3, gettext("Importing"))
@@ -120,7 +118,7 @@ def COMMAND(
             for part in parts
         ]
         report = reduce(add_reports, reports)
-    definition = ensure_definition(lake, database, means).as_dict()
+    definition = ensure_definition(lake, database, report.means).as_dict()
     step = _announce(call, 4, gettext("Training a churn model"))
     model = _train(call, is_new=bool(report.rows_accepted), progress=step)
     queued = _queue_recommender(call) if report.rows_accepted and summary.items else None
@@ -174,11 +172,6 @@ class _Part:
     def format_name(self) -> str | None:
         """The known export that the files are, if any."""
         return self.proposal.format_name if self.proposal else None
-
-    @property
-    def means(self) -> Means | None:
-        """What a customer does who has not churned, if the files are of a field."""
-        return self.proposal.means if self.proposal and self.proposal.means != "order" else None
 
 
 @contextmanager

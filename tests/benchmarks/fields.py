@@ -65,15 +65,14 @@ def read(name: str, folder: Path, customers: int = 900, *, sales_only: bool = Fa
     shop = write(folder, customers)
     settings = Settings(home=folder / "home", _env_file=None)
     lake = Lake.open(settings)
-    means: Means = "order"
+    means: Means | None = None
     files = shop.files[:1] if sales_only else shop.files
     for number, (names, proposal) in enumerate(propose_field_files(lake, files)):
         path = folder / f"{number}.toml"
         path.write_text(proposal.text, encoding="utf-8")
-        import_files(lake, None, settings, "events", names, path)
-        means = proposal.means if proposal.means != "order" else means
+        means = import_files(lake, None, settings, "events", names, path).means or means
     end = (field_shops.BEGIN + pd.Timedelta(days=days)).to_pydatetime().replace(tzinfo=UTC)
-    return ReadShop(lake, shop.events, derive_from(lake, means), end)
+    return ReadShop(lake, shop.events, derive_from(lake, means or "order"), end)
 
 
 def take_labels(shop: ReadShop, cutoff: datetime, window: Window) -> pd.Series:

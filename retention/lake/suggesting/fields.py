@@ -39,15 +39,8 @@ _LENGTHS |= {"quarter": (3, "MONTH"), "year": (12, "MONTH")}
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """Lines of a map for an export of a field.
+    """Lines of a map for an export of a field, and what to check."""
 
-    `means`: what a customer does who has not churned.
-    `chosen`: the file's columns by what they are.
-    """
-
-    role: Role
-    means: Means
-    chosen: dict[str, Profile]
     lines: tuple[Line, ...]
     doubts: tuple[Doubt, ...] = ()
 
@@ -128,8 +121,9 @@ def field_map(
     }[role]
     reason = gettext("activity between renewals") if is_view else reason
     lines.append(Line("event_type", f'{{ value = "{"view" if is_view else "purchase"}" }}', reason))
-    means: Means = "activity" if role == "activity" and not is_view else "order"
-    return FieldMap(role, means, chosen, tuple(lines), tuple(_state_doubts(profiles, direct)))
+    if role == "activity" and not is_view:
+        lines.insert(0, _means("activity"))
+    return FieldMap(tuple(lines), tuple(_state_doubts(profiles, direct)))
 
 
 # ---------------------------------------------------------------- columns
@@ -163,6 +157,10 @@ def _first(columns: Iterable[str], known: list[str]) -> str | None:
     scored = [(similarity(name, known), name) for name in columns]
     score, best = max(scored, key=lambda pair: pair[0], default=(0.0, ""))
     return best if score >= EXACT else None
+
+
+def _means(means: Means) -> Line:
+    return Line("means", f'"{means}"', gettext("what a customer does who has not left"))
 
 
 def _seconds(chosen: dict[str, Profile]) -> Line | None:
@@ -233,7 +231,7 @@ def _subscription(
     ]
     used = {**chosen, "start": start}
     doubts += _state_doubts(profiles, used)
-    return FieldMap("subscription", "renewal", used, tuple(lines), tuple(doubts))
+    return FieldMap((_means("renewal"), *lines), tuple(doubts))
 
 
 def _payments(

@@ -3,7 +3,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,6 @@ from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.templating import count, day
 from retention.text import gettext
-from retention.window import Means
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +77,6 @@ class Preview:
     findings: tuple[dict[str, Any], ...]
     report: ImportReport
     order_rule: OrderRule
-    means: Means = "order"
-
-    def in_words_of(self, means: Means) -> "Preview":
-        """Return the same figures in the words of a field: payments, or active days."""
-        return self if means == "order" else replace(self, means=means, order_rule=OrderRule(means))
 
     @property
     def figures(self) -> str:
@@ -95,7 +89,7 @@ class Preview:
             "order": count(self.orders, "order"),
             "renewal": count(self.orders, "payment"),
             "activity": count(self.orders, "active day"),
-        }[self.means]
+        }[self.report.means or "order"]
         parts = [count(self.customers, "customer"), orders]
         parts += [
             gettext("sales of {amount}").format(amount=f"{_round(amount):,.0f} {currency}".strip())
@@ -210,7 +204,9 @@ def summarise(
     cancelled_rows, cancelled = lake.duckdb.execute(
         f"SELECT count(*), count(DISTINCT {order}) FROM {events} WHERE event_type = 'cancelled'"
     ).fetchall()[0]
-    if mapped is not None:
+    if report.means in ("renewal", "activity"):
+        rule = OrderRule(report.means)
+    elif mapped is not None:
         rule = order_rule(mapped)
     elif lake.duckdb.execute(f"SELECT 1 {sales} AND order_id IS NOT NULL LIMIT 1").fetchall():
         rule = OrderRule("number", ("order_id",))

@@ -20,7 +20,6 @@ from retention.lake.suggesting.order_rows import check_orders
 from retention.lake.suggesting.profiles import SAMPLE_ROWS, Profile, profile_columns
 from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
-from retention.window import Means
 
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
@@ -42,7 +41,6 @@ class Proposal:
 
     `format_name`: known export (`formats`) to import without a map, such as "shopify-orders".
     `targets`: canonical columns that have a column of the file, also ``price``.
-    `means`: what a customer does who has not churned, as the file says.
     """
 
     table: str
@@ -51,7 +49,6 @@ class Proposal:
     doubts: tuple[Doubt, ...] = ()
     statuses: tuple[Status, ...] = ()
     targets: frozenset[str] = frozenset()
-    means: Means = "order"
 
     @property
     def fit(self) -> tuple[bool, bool, int]:
@@ -153,7 +150,7 @@ def _propose_field(
     lines = [*([Line("sheet", map_lines.toml_string(sheet))] if sheet else []), *found.lines]
     text = map_lines.write_map(table, source, profiles, lines, found.doubts)
     targets = frozenset(line.key for line in lines) & {*table.names}
-    return Proposal(table.name, text, None, found.doubts, (), targets, found.means)
+    return Proposal(table.name, text, None, found.doubts, (), targets)
 
 
 def _propose(

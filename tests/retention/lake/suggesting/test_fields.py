@@ -5,6 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from retention.connect.sources.dropped_files import recognise
+from retention.errors import BadInput
 from retention.features import build
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
@@ -23,7 +25,7 @@ def payments_lake(folder: Path, text: str) -> tuple[Lake, Settings]:
     lake, file, mapped = Lake.open(settings), folder / "subscriptions.csv", folder / "map.toml"
     file.write_text(text, encoding="utf-8")
     proposal = propose(lake, "events", str(file))
-    assert proposal.means == "renewal"
+    assert 'means       = "renewal"' in proposal.text
     mapped.write_text(proposal.text, encoding="utf-8")
     import_files(lake, None, settings, "events", [str(file)], mapped)
     return lake, settings
@@ -185,3 +187,16 @@ def test_future_payments_change_no_feature(tmp_path):
 def test_model_beats_recency_alone_in_both_fields(tmp_path, name):
     gain, low, _ = fields.auc_gain(fields.evaluations(fields.read(name, tmp_path)))
     assert gain > low > 0
+
+
+def test_unknown_meaning_of_a_map_is_named(tmp_path):
+    lake, settings = payments_lake(tmp_path, "customer,start date,end date,fee\na,2024-01-05,,10\n")
+    path = tmp_path / "map.toml"
+    path.write_text(path.read_text().replace('"renewal"', '"subscribing"'))
+    with pytest.raises(BadInput, match=r"means: 'subscribing' .* renewal"):
+        import_files(lake, None, settings, "events", [str(tmp_path / "subscriptions.csv")], path)
+
+
+def test_dropped_subscriptions_are_events(tmp_path):
+    lake, _ = payments_lake(tmp_path, "customer,start date,end date,fee\na,2024-01-05,,10\n")
+    assert recognise(lake, tmp_path / "subscriptions.csv") == "events"
