@@ -472,6 +472,7 @@ def _form(field: str) -> str:
         "log_format": gettext("text or json"),
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
         "demo": gettext("true or false"),
+        "derive_relations": gettext("true or false"),
     }
     return forms.get(field) or gettext("text")
 

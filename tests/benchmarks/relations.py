@@ -17,6 +17,7 @@ from retention.churn.evaluation.uncertainty import Interval, log_losses, paired_
 from retention.lake import Lake
 from retention.progress import silent
 from retention.recommend import recommend, train
+from retention.recommend.side_information import liked_by_friends
 from retention.window import Window
 from tests import shops
 
@@ -117,6 +118,39 @@ def recall_gain(lake: Lake) -> tuple[float, Interval, int]:
     return float(np.concatenate(without).mean()), gain, len(np.concatenate(gains))
 
 
+def share_gain(lake: Lake, places: int = 2) -> tuple[float, Interval, int]:
+    """Return the recall of active customers' lists, and the gain if contacts fill the last places.
+
+    The product has no such lists: this measures whether they would help.
+    """
+    without, gains, customers = [], [], []
+    for cutoff in cutoffs():
+        end = cutoff + timedelta(days=WINDOW.horizon_days)
+        events = lake.table("events").execute()
+        at = pd.to_datetime(events.occurred_at).dt.tz_localize(UTC)
+        bought = events[(at >= cutoff) & (at < end)].groupby("customer_id")["item_id"].agg(set)
+        own = events[at < cutoff].groupby("customer_id")["item_id"].agg(set)
+        last = at[at < cutoff].groupby(events.customer_id).max()
+        active = last[last >= cutoff - timedelta(days=WINDOW.active_within_days or 0)].index
+        who = np.array(sorted({*active} & {*bought.index}), dtype=object)
+        trained = train(lake, cutoff=cutoff)
+        lists = recommend(trained, lake, [*who], k=SHOWN, as_of=cutoff)
+        liked = liked_by_friends(lake, cutoff, who, trained.items).toarray()
+        recalls = [[], []]
+        for each, values in zip(who, liked, strict=True):
+            plain = [item.item_id for item in lists[each]]
+            best = trained.items[np.argsort(-values, kind="stable")][: (values > 0).sum()]
+            new = [item for item in best if item not in own[each] and item not in plain][:places]
+            social = plain[: SHOWN - len(new)] + new
+            for recall, chosen in zip(recalls, (plain, social), strict=True):
+                recall.append(len(bought[each] & {*chosen}) / len(bought[each]))
+        without.append(recalls[0])
+        gains.append(np.subtract(recalls[1], recalls[0]))
+        customers.append(who)
+    gain = paired_interval(np.concatenate(gains), np.concatenate(customers))
+    return float(np.concatenate(without).mean()), gain, len(np.concatenate(gains))
+
+
 def main() -> None:
     """Print the tables."""
     print("| shop | newcomers | recall without | with | gain | log-loss gain |")
@@ -128,6 +162,8 @@ def main() -> None:
             after = before + gain.mean
             print(f"| {name} | {size} | {before:.3f} | {after:.3f} | {gain} |", end="", flush=True)
             print(f" {log_loss_gain(lake)} |", flush=True)
+            before, gain, size = share_gain(lake)
+            print(f"active customers, two places: {size}, {before:.3f}, {gain}", flush=True)
 
 
 if __name__ == "__main__":
