@@ -14,6 +14,7 @@ def counted_nouns() -> tuple[str, ...]:
     """
     return (
         npgettext("number of", "active customer", "active customers", 2),
+        npgettext("number of", "active day", "active days", 2),
         npgettext("number of", "alert", "alerts", 2),
         npgettext("number of", "audience", "audiences", 2),
         npgettext("number of", "call", "calls", 2),
@@ -74,12 +75,14 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "page view", "page views", 2),
         npgettext("number of", "pair", "pairs", 2),
         npgettext("number of", "past campaign", "past campaigns", 2),
+        npgettext("number of", "payment", "payments", 2),
         npgettext("number of", "period", "periods", 2),
         npgettext("number of", "person or group", "people and groups", 2),
         npgettext("number of", "person or group has", "people and groups have", 2),
         npgettext("number of", "process", "processes", 2),
         npgettext("number of", "redeeming customer", "redeeming customers", 2),
         npgettext("number of", "regular item", "regular items", 2),
+        npgettext("number of", "renewal", "renewals", 2),
         npgettext("number of", "return", "returns", 2),
         npgettext("number of", "row", "rows", 2),
         npgettext("number of", "schedule", "schedules", 2),

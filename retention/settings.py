@@ -209,6 +209,9 @@ class Settings(BaseSettings):
     """Your brand file: logo, colours and address of e-mails. Default: `brand.toml` in the home."""
     log_format: Literal["text", "json"] = "text"
     """`json` writes the log of every process to standard output, one object per line."""
+    derive_relations: bool = False
+    """`true` lets models see who shares an address, sent a gift or used a referral code, as the
+    attributes of the customers say."""
     demo: bool = False
     """Set by `retention demo`."""
 
@@ -469,6 +472,7 @@ def _form(field: str) -> str:
         "log_format": gettext("text or json"),
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
         "demo": gettext("true or false"),
+        "derive_relations": gettext("true or false"),
     }
     return forms.get(field) or gettext("text")
 

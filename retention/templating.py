@@ -245,7 +245,8 @@ def why(reasons: Iterable[Mapping[str, Any]]) -> str:
 def churn(definition: Mapping[str, Any]) -> str:
     """Say what churn means.
 
-    `definition`: ``horizon_days``, and ``active_within_days`` (None: all who ever ordered).
+    `definition`: ``horizon_days``, ``active_within_days`` (None: all who ever ordered), and
+    ``means``.
 
     Examples
     --------
@@ -254,11 +255,30 @@ def churn(definition: Mapping[str, Any]) -> str:
     """
     horizon = count(definition["horizon_days"], "day")
     active = definition["active_within_days"]
+    everyone, recent = {
+        "order": (
+            gettext("no order within {horizon}, among all customers who ever ordered"),
+            gettext(
+                "no order within {horizon}, among customers who ordered in the {active} before"
+            ),
+        ),
+        "renewal": (
+            gettext("not renewed within {horizon}, among all customers who ever paid"),
+            gettext(
+                "not renewed within {horizon}, among customers who paid in the {active} before"
+            ),
+        ),
+        "activity": (
+            gettext("no activity within {horizon}, among all customers who were ever active"),
+            gettext(
+                "no activity within {horizon}, among customers who were active in the {active} "
+                "before"
+            ),
+        ),
+    }[definition.get("means", "order")]
     if active is None:
-        text = gettext("no order within {horizon}, among all customers who ever ordered")
-        return text.format(horizon=horizon)
-    text = gettext("no order within {horizon}, among customers who ordered in the {active} before")
-    return text.format(horizon=horizon, active=count(active, "day"))
+        return everyone.format(horizon=horizon)
+    return recent.format(horizon=horizon, active=count(active, "day"))
 
 
 def shorten(text: str, limit: int) -> str:

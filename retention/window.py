@@ -1,6 +1,9 @@
 """The horizon and the activity window of a definition of churn."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+# What a customer does who has not churned. The lake stores each of them as a purchase.
+Means = Literal["order", "renewal", "activity"]
 
 
 class Window(NamedTuple):

@@ -1,8 +1,8 @@
 """`definition`: show and change what churn means."""
 
-from typing import Any
+from typing import Any, get_args
 
-from bot.commands.parameters import DAYS, DAYS_OR_EVER, option
+from bot.commands.parameters import DAYS, DAYS_OR_EVER, choice, option
 from bot.commands.tree import TERMINAL, Answer, Call, group
 from retention.registry.churn_definition import (
     ChurnDefinition,
@@ -11,6 +11,7 @@ from retention.registry.churn_definition import (
     derive_from,
 )
 from retention.text import gettext
+from retention.window import Means
 from workers import typed_times
 
 COMMAND = group("definition", default="show")
@@ -39,14 +40,23 @@ def show(call: Call) -> Answer:
     gettext("Only who ordered so recently, or ever; by default about twice the horizon."),
     DAYS_OR_EVER,
 )
-def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
+@option(
+    "--means",
+    gettext("What a customer does who has not left: an order, a renewal or an activity."),
+    choice(*get_args(Means)),
+)
+def change(
+    call: Call, horizon: int, active_within: int | str | None, means: Means | None
+) -> Answer:
     """Change the definition of churn."""
     from retention.features.order_rhythm import active_window
 
     active = (
         active_window(horizon) if active_within is None else typed_times.days_or_ever(active_within)
     )
-    return _changed(call, ChurnDefinition(horizon, active, "person"))
+    with call.database.reading() as session:
+        means = means or current_definition(session).means
+    return _changed(call, ChurnDefinition(horizon, active, "person", means=means))
 
 
 @COMMAND.command(
@@ -58,7 +68,9 @@ def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
 def derive(call: Call) -> Answer:
     """Derive the definition of churn from the data."""
 
-    return _changed(call, derive_from(call.lake))
+    with call.database.reading() as session:
+        means = current_definition(session).means
+    return _changed(call, derive_from(call.lake, means))
 
 
 def _changed(call: Call, definition: Any) -> Answer:

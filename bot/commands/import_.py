@@ -91,7 +91,7 @@ def COMMAND(
     report = import_table(lake, call.database, request, call.user, progress=call.progress)
     data = report.as_dict()
     if table == "events":
-        definition = ensure_definition(lake, call.database)
+        definition = ensure_definition(lake, call.database, report.means)
         data["definition"] = definition.as_dict()
         data["findings"] = find_findings(lake) if report.rows_accepted else []
     return Answer("bot/import", data)

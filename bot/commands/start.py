@@ -3,6 +3,10 @@
 import shlex
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +17,12 @@ from bot.commands.parameters import map_option, option, switch
 from bot.commands.tree import Answer, Call, command
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
+from retention.lake.importing.import_log import add_reports
 from retention.lake.importing.mapping import parse_section, read_map
 from retention.lake.schema import TABLES
+from retention.lake.suggesting.field_files import propose_field_files
 from retention.lake.suggesting.order_rows import order_rule
+from retention.lake.suggesting.related import joined_files
 from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
 from retention.text import gettext
@@ -69,7 +76,6 @@ def COMMAND(
     from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
     from retention.lake.importing.import_files import display_names, import_files
     from retention.lake.suggesting.preview import preview
-    from retention.lake.suggesting.related import joined_files
     from retention.registry import ensure_definition
     from retention.reports.at_risk import check_folder, write_list
 
@@ -80,33 +86,39 @@ def COMMAND(
             gettext("Write the sheet into the map, as sheet = …, and leave out --sheet.")
         )
     step = _announce(call, 1, gettext("Reading the columns"))
-    with joined_files(lake, files, sheet) as (read, joins):
-        proposal = None if map_path else _propose(lake, read, query, sheet)
-        format_name = proposal.format_name if proposal else None
-        if proposal and format_name is None:
-            if lake.newest_event() is not None:
-                _check_order_rule(settings.home / "maps", proposal.text)
-            map_path = _store_map(settings.home, proposal.text, read[0])
+    with _open_parts(call, files, query, map_path, sheet) as (parts, joins):
+        first, *others = parts
+        map_path, format_name = first.map_path, first.format_name
         step = _announce(call, 2, gettext("Counting customers and orders"))
         summary = preview(
-            settings, read, map_path, format_name=format_name, query=query, progress=step
+            settings,
+            first.files,
+            map_path,
+            format_name=format_name,
+            query=query,
+            progress=step,
+            more=[(part.files, part.map_path) for part in others],
         )
         names = display_names(list(files))
-        _confirm(call, summary, proposal, map_path, names, joins, yes=yes)
+        _confirm(call, summary, parts, names, joins, yes=yes)
         step = _announce(call, 3, gettext("Importing"))
-        report = import_files(
-            lake,
-            database,
-            settings,
-            "events",
-            read,
-            map_path,
-            query=query,
-            format_name=format_name,
-            progress=step,
-            listener=LISTENER,
-        )
-    definition = ensure_definition(lake, database).as_dict()
+        reports = [
+            import_files(
+                lake,
+                database,
+                settings,
+                "events",
+                part.files,
+                part.map_path,
+                query=query,
+                format_name=part.format_name,
+                progress=step,
+                listener=LISTENER,
+            )
+            for part in parts
+        ]
+        report = reduce(add_reports, reports)
+    definition = ensure_definition(lake, database, report.means).as_dict()
     step = _announce(call, 4, gettext("Training a churn model"))
     model = _train(call, is_new=bool(report.rows_accepted), progress=step)
     queued = _queue_recommender(call) if report.rows_accepted and summary.items else None
@@ -122,9 +134,10 @@ def COMMAND(
             "import": report.as_dict(),
             "preview": summary.as_dict(),
             "map": str(map_path) if map_path else None,
+            "maps": [str(part.map_path) for part in parts if part.map_path],
             "format": format_name,
             "joined": joins,
-            "again": shlex.join(["retention", "start", *files]) if joins else None,
+            "again": shlex.join(["retention", "start", *files]) if joins or others else None,
             "definition": definition,
             "model": model,
             "queued": queued,
@@ -145,6 +158,45 @@ def _announce(call: Call, number: int, what: str) -> Progress:
 
 
 # ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Files of one shape, and how to read them."""
+
+    files: list[str]
+    proposal: "Proposal | None"
+    map_path: Path | None
+
+    @property
+    def format_name(self) -> str | None:
+        """The known export that the files are, if any."""
+        return self.proposal.format_name if self.proposal else None
+
+
+@contextmanager
+def _open_parts(
+    call: Call, files: tuple[str, ...], query: str | None, map_path: Path | None, sheet: str | None
+) -> Iterator[tuple[list[_Part], list[str]]]:
+    """Yield the files by shape with their maps, and how they were joined, for people."""
+    is_open = not (map_path or query or sheet)
+    if is_open and (proposed := propose_field_files(call.lake, files)):
+        yield [_part_of(call, read, proposal) for read, proposal in proposed], []
+        return
+    with joined_files(call.lake, files, sheet) as (read, joins):
+        if map_path:
+            yield [_Part(read, None, map_path)], joins
+        else:
+            yield [_part_of(call, read, _propose(call.lake, read, query, sheet))], joins
+
+
+def _part_of(call: Call, files: list[str], proposal: "Proposal") -> _Part:
+    """Store a proposed map."""
+    if proposal.format_name:
+        return _Part(files, proposal, None)
+    if call.lake.newest_event() is not None:
+        _check_order_rule(call.settings.home / "maps", proposal.text)
+    return _Part(files, proposal, _store_map(call.settings.home, proposal.text, files[0]))
 
 
 def _propose(lake: "Lake", files: list[str], query: str | None, sheet: str | None) -> "Proposal":
@@ -211,25 +263,21 @@ def _stem(file: str) -> str:
 
 
 def _confirm(
-    call: Call,
-    summary: "Preview",
-    proposal: "Proposal | None",
-    map_path: Path | None,
-    names: str,
-    joins: list[str],
-    *,
-    yes: bool,
+    call: Call, summary: "Preview", parts: list[_Part], names: str, joins: list[str], *, yes: bool
 ) -> None:
     """Show what was read, and ask."""
     from bot.terminal.terminal_runner import printed, write_message
 
+    proposal, map_path = parts[0].proposal, parts[0].map_path
+    doubts = [doubt.text for part in parts if part.proposal for doubt in part.proposal.doubts]
+    maps = [str(part.map_path) for part in parts if part.map_path]
     shown = {
         "names": names,
         "joins": joins,
         "preview": summary.as_dict(),
         "text": summary.text,
-        "doubts": [doubt.text for doubt in proposal.doubts] if proposal else [],
-        "map": str(map_path) if map_path else None,
+        "doubts": doubts,
+        "map": ", ".join(maps) or None,
         "format": proposal.format_name if proposal else None,
     }
     write_message(printed("bot/start_preview", shown, call.settings))

@@ -6,7 +6,7 @@ cutoff + horizon)``.
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from retention.churn.model_features import (
 from retention.features import NAMES, build, quarters
 from retention.features.availability import unknown_features
 from retention.features.build import FeatureTables
+from retention.lake.relations import relations
 from retention.lake.storage.delta_store import to_frame
 from retention.progress import Progress, silent
 from retention.text import gettext
@@ -49,6 +50,7 @@ class Snapshot:
     a snapshot for baselines or rules.
     `spend`: spend per order day of all buyers. None for labelled snapshots and without spend.
     `season`: needs 13 months of history.
+    `contacts`: feature ``contacts_lapsed`` by id, of the customers with contacts.
     `return_times`: (n,) time until the next order, in horizons. Infinite without an order in the
     observed horizons.
     `observed_horizons`: horizons after the cutoff with known orders: 1 or 2.
@@ -62,6 +64,7 @@ class Snapshot:
     buying: hidden_markov.BuyingStates | None
     spend: gamma_gamma.GammaGamma | None
     season: seasons.Season | None = None
+    contacts: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
     return_times: np.ndarray | None = None
     observed_horizons: float = 1.0
 
@@ -158,6 +161,8 @@ def snapshot_with(
     """Compute features with the models that were fitted on another snapshot."""
     assert fits.buying is not None
     frame, counts = _read_buyers(lake, cutoff, window.horizon_days)
+    contacts = frame.customer_id.astype(str).map(fits.contacts).astype(float)
+    frame = frame.assign(contacts_lapsed=contacts)
     frame = _with_fits(frame, counts, cutoff, window.horizon_days, fits.purchases, fits.buying)
     frame = frame.assign(**_forecast_season(fits.season, frame))
     snapshot = replace(
@@ -226,6 +231,7 @@ def _extract_history(
 ) -> _History:
     """Read the buyers and their order history before a cutoff."""
     frame, counts = _read_buyers(lake, cutoff, horizon_days)
+    frame = frame.assign(contacts_lapsed=contacts_lapsed(lake, cutoff, frame, horizon_days))
     return _History(frame, counts, daily_orders(lake, cutoff, label_days))
 
 
@@ -246,6 +252,25 @@ def _read_buyers(
     return frame, counts
 
 
+def contacts_lapsed(
+    lake: "Lake", cutoff: datetime, frame: pd.DataFrame, horizon_days: int
+) -> np.ndarray:
+    """Return the share of each customer's contacts who lapsed, (n,); missing without contacts.
+
+    A contact has lapsed whose last order is more than one horizon ago.
+
+    `frame`: everyone who ever ordered, with ``recency_days``.
+    """
+    related = relations(lake, cutoff)[["customer_id", "other_id"]].drop_duplicates()
+    if related.empty:
+        return np.full(len(frame), np.nan)
+    has_lapsed = (frame.recency_days > horizon_days).astype(float)
+    has_lapsed.index = pd.Index(frame.customer_id.astype(str))
+    of_contact = related.other_id.astype(str).map(has_lapsed)
+    shares = of_contact.groupby(related.customer_id.astype(str)).mean()
+    return frame.customer_id.astype(str).map(shares).to_numpy(dtype=float)
+
+
 def _compute_features(
     history: _History, cutoff: datetime, horizon_days: int, seasonal: bool
 ) -> Snapshot:
@@ -260,7 +285,9 @@ def _compute_features(
             history.daily_orders, horizon_days, purchases, *purchase_history(_sample(frame))
         )
     frame = frame.assign(**_forecast_season(season, frame))
-    return Snapshot(cutoff, frame, None, len(frame), purchases, buying, None, season)
+    known = frame[["customer_id", "contacts_lapsed"]].dropna()
+    contacts = pd.Series(known.contacts_lapsed.to_numpy(), index=known.customer_id.astype(str))
+    return Snapshot(cutoff, frame, None, len(frame), purchases, buying, None, season, contacts)
 
 
 def _with_fits(

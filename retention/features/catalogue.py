@@ -281,6 +281,13 @@ DERIVED = (
     Feature(
         "recency_share", "days since the last order ÷ days since the first", "share", "recency"
     ),
+    Feature(
+        "contacts_lapsed",
+        "share of the customers they are related to whose last order is more than H ago",
+        "share",
+        "contacts",
+        "relations",
+    ),
     Feature("season_sin", "sine of the day of the year", "", "season"),
     Feature("season_cos", "cosine of the day of the year", "", "season"),
     Feature(

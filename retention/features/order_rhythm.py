@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GRID = (7, 14, 28, 56, 90, 120, 180, 270, 365, 540, 730)  # days
 SHARE = 0.80  # of returns that happen within the horizon
 TOLERANCE = 1.10  # a horizon may miss the share by so much of its length
+RENEWAL_SHARE, GRACE = 0.95, 1.10  # of renewals within the period; days after it, as a factor
 RANKS = (0.2, 0.4, 0.6, 0.8)  # quantiles of the gaps, for the ranks of silence
 MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, other shops' rhythms count, too
 # Geometric mean over shops of the days that cover the share of returns, and its weight in returning
@@ -199,6 +200,30 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     return DerivedDefinition(
         horizon, active_window(horizon), limit if rhythm.is_known else "few_returns", evidence
     )
+
+
+def derive_renewal_definition(rhythm: OrderRhythm) -> DerivedDefinition:
+    """Choose the churn definition of a shop whose customers pay once in a period.
+
+    The activity window is the period that nearly all renewals keep to: only who has paid for the
+    current period can renew. The horizon adds days of grace.
+
+    Examples
+    --------
+    >>> rhythm = OrderRhythm(np.array([30.0, 31.0]), np.array([0.4, 0.6]), 900, 300, 730)
+    >>> definition = derive_renewal_definition(rhythm)
+    >>> definition.horizon_days, definition.active_within_days
+    (35, 31)
+    """
+    derived = derive_definition(rhythm)
+    if not rhythm.returns:
+        return derived
+    period = int(rhythm.quantile(RENEWAL_SHARE))
+    horizon = int(np.ceil(period * GRACE))
+    evidence = {**derived.evidence, "share": RENEWAL_SHARE, "days": float(period)}
+    evidence |= {"covered_share": rhythm.covered(horizon)}
+    limit: Limit = "" if rhythm.is_known else "few_returns"
+    return DerivedDefinition(horizon, period, limit, evidence)
 
 
 def active_window(horizon_days: int) -> int:

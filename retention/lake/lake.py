@@ -83,6 +83,7 @@ class Lake:
             spark.cancelled = partial(cancelled_orders, self)
         self.zone = zone
         self.own_titles: Callable[[], dict[str, str]] = dict  # of items, as people set them
+        self.derives_relations = False  # from addresses and referral codes
         self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
@@ -112,6 +113,7 @@ class Lake:
         reader = SparkTables(root, f"spark://{host}" if host else "") if spark else None
         lake = cls(root, settings.home / "scratch", settings.timezone, reader)
         lake.own_titles = partial(own_titles, settings)
+        lake.derives_relations = settings.derive_relations
         return lake
 
     @cached_property

@@ -24,7 +24,7 @@ EVENT_TYPES = (
 )
 MESSAGE_CHANNELS = ("email", "sms", "whatsapp")
 ARMS = ("treatment", "control")
-RELATIONS = ("follow", "refer", "friend")
+RELATIONS = ("follow", "refer", "friend", "household", "gift")
 EARLIEST = date(1700, 1, 1)  # limit of nanosecond timestamps
 LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
@@ -209,7 +209,11 @@ RELATED = Table(
         _column("customer_id*", "text", "who follows, brought in, or is a friend of"),
         _column("other_id*", "text", "this customer"),
         _column(
-            "kind*", "text", "follow, refer (customer_id brought other_id in) or friend", RELATIONS
+            "kind*",
+            "text",
+            "follow, refer (customer_id brought other_id in), friend, household (one address) or "
+            "gift (customer_id sent other_id one)",
+            RELATIONS,
         ),
         _column("occurred_at", "moment", "since when"),
     ),

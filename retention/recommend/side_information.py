@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from retention.lake.lake import naive
+from retention.lake.relations import relations
 from retention.recommend.history import PURCHASE, pairs, read
 from retention.recommend.matrices import ones_at, positions
 from retention.recommend.models.base import PurchaseDays, Segments, SideInformation
@@ -96,26 +96,18 @@ def _labelled(customer: Any, prefix: str, value: Any) -> Any:
     return rows.assign(label=prefix + rows["label"].astype("str"))
 
 
-SYMMETRIC_KINDS = ("refer", "friend")
-
-
 def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
     """Return the people each customer is related to.
 
-    Those they follow, referred, were referred by or are friends with.
+    Those they follow, referred, were referred by, are friends or live with, or exchanged gifts
+    with (`retention.lake.relations`).
 
     `at`: only relations known before this moment.
     Returns: distinct pairs ``customer_id`` (of ``customers``) and ``other_id``; never the customer.
     """
-    relations = lake.table("relations")
-    moment = relations.occurred_at
-    relations = relations.filter(moment.isnull() | (moment < naive(at)))
-    reverse = relations.filter(relations.kind.isin(SYMMETRIC_KINDS))
-    reverse = reverse.select(customer_id=reverse.other_id, other_id=reverse.customer_id)
-    pairs = ibis.union(relations.select("customer_id", "other_id"), reverse, distinct=True)
-    wanted = [str(customer) for customer in customers]
-    pairs = pairs.filter(pairs.customer_id.isin(wanted), pairs.customer_id != pairs.other_id)
-    return pairs.order_by("customer_id", "other_id").execute()
+    pairs = relations(lake, at)[["customer_id", "other_id"]].drop_duplicates()
+    wanted = {str(customer) for customer in customers}
+    return pairs[pairs["customer_id"].isin(wanted)].reset_index(drop=True)
 
 
 def liked_by_friends(
@@ -123,13 +115,13 @@ def liked_by_friends(
 ) -> csr_matrix:
     """Sum friends' preferences, as (customers × items)."""
     shape = (len(customers), len(items))
-    relations = friends(lake, at, customers)
-    if not len(relations):
+    known = friends(lake, at, customers)
+    if not len(known):
         return csr_matrix(shape, dtype=np.float32)
-    history = read(lake, at, sorted(relations["other_id"].unique()))
+    history = read(lake, at, sorted(known["other_id"].unique()))
     place = positions(items, history.items)
     people = history.customers
     preferences = preference_matrix(pairs(history, history.at(at)), place, (len(people), shape[1]))
-    row = positions(customers, relations["customer_id"])
-    other = positions(people, relations["other_id"])
+    row = positions(customers, known["customer_id"])
+    other = positions(people, known["other_id"])
     return csr_matrix(ones_at(row, other, (shape[0], len(people))) @ preferences)

@@ -3,7 +3,7 @@
 Retraining, sweeps, scores, digests and evaluations use it. A campaign has a window of its own.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,9 +19,10 @@ from retention.features.order_rhythm import (
     DEFAULT_HORIZON,
     active_window,
     derive_definition,
+    derive_renewal_definition,
     order_rhythm,
 )
-from retention.window import Window
+from retention.window import Means, Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -40,12 +41,14 @@ class ChurnDefinition:
     decided by a ``person``, or the ``default``.
     `evidence`: of a derived definition: see `retention.features.order_rhythm.DerivedDefinition`,
     with its ``limit``.
+    `means`: what a customer does who has not churned: an order, a renewal or an activity.
     """
 
     horizon_days: int = DEFAULT_HORIZON
     active_within_days: int | None = DEFAULT_ACTIVE_WITHIN
     source: Source = "default"
     evidence: dict[str, Any] = field(default_factory=dict)
+    means: Means = "order"
 
     @property
     def window(self) -> Window:
@@ -70,6 +73,7 @@ def current_definition(session: Transaction) -> ChurnDefinition:
             row.active_within_days,
             row.source,  # type: ignore[arg-type]
             row.evidence,
+            row.means,  # type: ignore[arg-type]
         )
     model = champion(session, "churn")
     if model is not None:
@@ -77,51 +81,60 @@ def current_definition(session: Transaction) -> ChurnDefinition:
     return ChurnDefinition()
 
 
-def definition_in_force(lake: "Lake", database: Database) -> ChurnDefinition:
+def definition_in_force(
+    lake: "Lake", database: Database, means: Means | None = None
+) -> ChurnDefinition:
     """Return the definition in force, derived from the data if nobody decided yet.
 
+    `means`: what the exports of the shop say, instead of what is stored.
     A derived definition follows the data until the first churn model is in use. Nothing is written.
     """
     with database.reading() as session:
         stored = current_definition(session)
         has_model = champion(session, "churn") is not None
-    return stored if stored.source in ("model", "person") or has_model else derive_from(lake)
+    means = means or stored.means
+    is_decided = stored.source in ("model", "person") or has_model
+    return replace(stored, means=means) if is_decided else derive_from(lake, means)
 
 
-def ensure_definition(lake: "Lake", database: Database) -> ChurnDefinition:
-    """Return the definition in force, and store it if it was derived."""
-    definition = definition_in_force(lake, database)
-    if definition.source != "derived":
-        return definition
+def ensure_definition(
+    lake: "Lake", database: Database, means: Means | None = None
+) -> ChurnDefinition:
+    """Return the definition in force, and store it if it was derived or means something else."""
+    definition = definition_in_force(lake, database, means)
     with database.reading() as session:
         stored = current_definition(session)
-    if (stored.window, stored.source) != (definition.window, definition.source):
+    is_new = (stored.window, stored.source) != (definition.window, definition.source)
+    if (definition.source == "derived" and is_new) or stored.means != definition.means:
         with database.transaction() as session:
             _store(session, definition, SYSTEM)
     return definition
 
 
-def derive_from(lake: "Lake") -> ChurnDefinition:
-    """Derive the definition from the shop's gaps between orders.
+def derive_from(lake: "Lake", means: Means = "order") -> ChurnDefinition:
+    """Derive the definition from the shop's gaps between orders, renewals or activities.
 
     The source is ``default`` without events.
     """
     if lake.newest_event() is None:
-        return ChurnDefinition()
+        return ChurnDefinition(means=means)
     moment = lake.as_of(None, DEFAULT_HORIZON).at
     newest = lake.newest_event(before=moment) or moment
-    derived = derive_definition(order_rhythm(lake, min(moment, newest + timedelta(days=1))))
+    rhythm = order_rhythm(lake, min(moment, newest + timedelta(days=1)))
+    derive = derive_renewal_definition if means == "renewal" else derive_definition
+    derived = derive(rhythm)
     return ChurnDefinition(
         derived.horizon_days,
         derived.active_within_days,
         "derived",
         {**derived.evidence, "limit": derived.limit},
+        means,
     )
 
 
 def fitting_definition(lake: "Lake", definition: ChurnDefinition) -> ChurnDefinition | None:
     """Return the definition that the shop's rhythm asks for, if it differs."""
-    derived = derive_from(lake)
+    derived = derive_from(lake, definition.means)
     is_known = derived.evidence.get("limit") != "few_returns"
     is_other = derived.horizon_days != definition.horizon_days
     return derived if derived.source == "derived" and is_known and is_other else None
@@ -149,7 +162,8 @@ def adopt_definition_of(session: Transaction, model: ModelVersion, by: str) -> N
     """Store the definition of a churn model that is put into use, if it differs."""
     now = _newest_row(session)
     if now is None or (now.horizon_days, now.active_within_days) != model.window:
-        _store(session, ChurnDefinition(*model.window, "model"), by)
+        means = current_definition(session).means
+        _store(session, ChurnDefinition(*model.window, "model", means=means), by)
 
 
 def resolve_definition(
@@ -178,7 +192,7 @@ def resolve_definition(
         active = active_window(horizon)
     if (horizon, active) == definition.window:
         return definition
-    return ChurnDefinition(horizon, active, "person")
+    return ChurnDefinition(horizon, active, "person", means=definition.means)
 
 
 def _newest_row(session: Transaction) -> Row | None:
@@ -195,6 +209,7 @@ def _store(session: Transaction, definition: ChurnDefinition, by: str) -> None:
             active_within_days=definition.active_within_days,
             source=definition.source,
             evidence=definition.evidence,
+            means=definition.means,
             decided_by=by,
             decided_at=clock.now(),
         )

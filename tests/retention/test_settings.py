@@ -151,6 +151,7 @@ BAD_VALUES = {
     "send_rate": ("-1", "above 0, at most 1000"),
     "now": ("xyz", "2026-03-01T09:00"),
     "demo": ("maybe", "true or false"),
+    "derive_relations": ("perhaps", "true or false"),
 }
 # Any text is valid, or the command that uses the setting checks it.
 FREE_TEXT = {

@@ -29,6 +29,7 @@ from retention.lake.reading.sources import accept_any
 from retention.lake.schema import LISTS
 from retention.progress import Progress, silent
 from retention.text import gettext
+from retention.window import Means
 from workers.campaigns import messages
 from workers.job_requests import ImportFiles
 
@@ -139,9 +140,12 @@ def import_list(
         return report, save(session, name, expression, counted=counted, by=by)
 
 
-def store_definition(lake: "Lake", database: Database) -> None:
-    """Store the churn definition that follows from the data, once there are events."""
+def store_definition(lake: "Lake", database: Database, means: Means | None = None) -> None:
+    """Store the churn definition that follows from the data, once there are events.
+
+    `means`: what the import's map says that a purchase is.
+    """
     from retention.registry import ensure_definition
 
     if lake.newest_event(before=clock.now()) is not None:
-        ensure_definition(lake, database)
+        ensure_definition(lake, database, means)

@@ -25,6 +25,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("intent",),
     ("response",),
     ("returns", "opinion"),
+    ("contacts",),
     ("channel",),
     ("habits",),
     ("tenure",),

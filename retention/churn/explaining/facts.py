@@ -454,6 +454,7 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
         Amount("emails_1h", count, "e-mail"),
         Amount("campaigns_4h", count, "campaign", None),
     ),
+    "contacts": (Amount("contacts_lapsed", percent, more_raises=True),),
     "opinion": (Amount("rating_mean", _tenths), Amount("support_4h", count, "contact", True)),
 }
 _AMOUNT_SENTENCES = {
@@ -480,6 +481,9 @@ _AMOUNT_SENTENCES = {
     "emails_1h": marked("{amount} opened or clicked in the last {one_h} days"),
     "campaigns_4h": marked("{amount} received in the last {four_h} days"),
     "rating_mean": marked("rates {amount} on average"),
+    "contacts_lapsed": marked(
+        "{amount} of their close contacts did not order in the last {one_h} days"
+    ),
     "support_4h": marked("{amount} with support in the last {four_h} days"),
 }
 GROUPS = frozenset({*_AMOUNTS, *(group for fact in FACTS for group in fact.groups)})

@@ -13,6 +13,7 @@ from retention.lake.importing.mapping import quoted
 from retention.lake.reading import sources as reading
 from retention.lake.schema import BOUNCES, LISTS, REDEMPTIONS, TABLES, Table
 from retention.lake.suggesting.columns import choose_columns
+from retention.lake.suggesting.fields import role_of
 from retention.lake.suggesting.map_lines import toml_string
 from retention.lake.suggesting.profiles import Profile, plain, profile_columns, synonyms
 from retention.lake.suggesting.suggest import MissingColumns, propose
@@ -73,6 +74,8 @@ def recognise(lake: "Lake", path: Path) -> str:
         names = [*source.columns]
         if known := formats.detect_format(source.columns, "events"):
             return known[1]
+        if role_of(names):
+            return "events"  # of a subscription shop or a learning platform
         if any(_BOUNCE.search(name) for name in (path.name, *names)):
             return "bounces"
         if len(names) <= MAX_CODE_COLUMNS and any(_CODE.fullmatch(name) for name in names):

@@ -62,6 +62,8 @@ class ChurnDefinition(Numbered):
     horizon_days: Mapped[int]
     active_within_days: Mapped[int | None]  # None: all who ever ordered
     source: Mapped[str] = mapped_column(String(12))  # derived | model | person
+    # order | renewal | activity: what a customer does who has not churned
+    means: Mapped[str] = mapped_column(String(12), default="order", server_default="order")
     evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
     decided_by: Mapped[str] = mapped_column(String(64))
     decided_at: Mapped[datetime] = mapped_column(default=clock.now)

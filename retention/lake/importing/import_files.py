@@ -399,6 +399,7 @@ class ImportJob:
             self.writer.repeated_events if self.writer else 0,
             timezone=self._undeclared_zone(),
             orders_superseded=self.states.superseded_orders if self.states else 0,
+            means=self.mapping.means if self.mapping else None,
             left_out=left_out,
         )
 

@@ -16,6 +16,7 @@ from retention.lake import customer_directory
 from retention.lake.identity import links
 from retention.lake.schema import EVENT_IDENTITY
 from retention.paths import is_url
+from retention.window import Means
 
 if TYPE_CHECKING:
     from retention.db import Database, Transaction
@@ -85,6 +86,9 @@ class ImportReport:
     orders_superseded: int = 0
     """Orders of which a newer state counts now."""
 
+    means: Means | None = None
+    """What the map says that a purchase is: an order, a renewal or an activity."""
+
     left_out: tuple[dict[str, Any], ...] = ()
     """Orders that the map's ``leave_out`` excludes: ``column``, ``value``, ``rows``, ``orders``.
 
@@ -95,6 +99,24 @@ class ImportReport:
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the report."""
         return asdict(self) | {"files": [*self.files], "left_out": [*self.left_out]}
+
+
+def add_reports(first: ImportReport, other: ImportReport) -> ImportReport:
+    """Add the rows of another import to a report, which keeps the rest of the first."""
+    summed: dict[str, Any] = {
+        name: getattr(first, name) + getattr(other, name)
+        for name in (
+            *("rows_read", "rows_filtered", "rows_accepted", "rows_duplicate", "rows_quarantined"),
+            *("rows_equal", "orders_superseded", "seconds", "files", "left_out"),
+        )
+    }
+    counted: dict[str, Any] = {
+        name: dict(Counter(getattr(first, name)) + Counter(getattr(other, name)))
+        for name in ("quarantine", "quarantine_text", "mended")
+    }
+    path = first.quarantine_path or other.quarantine_path
+    means = first.means or other.means
+    return replace(first, quarantine_path=path, means=means, **summed, **counted)
 
 
 def _ignore(*_: object) -> None:

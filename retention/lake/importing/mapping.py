@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from retention.clock import time_zones
 from retention.errors import BadInput
@@ -17,8 +17,9 @@ from retention.lake.importing import map_sql
 from retention.lake.schema import TABLES, Table
 from retention.policy_file import explain_toml_error, read_text
 from retention.text import gettext
+from retention.window import Means
 
-_TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format", "sheet")
+_TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format", "sheet", "means")
 _BOOLEAN_OPTIONS = ("dayfirst", "header")
 # No directive, or one that DuckDB's strptime does not know.
 _UNKNOWN_DIRECTIVE = re.compile(r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])")
@@ -92,6 +93,7 @@ class Mapping:
     Options that are None are detected: the file's encoding, delimiter and header, the decimal mark
     of its numbers (``decimal``), and whether dates start with the day (``dayfirst``) or have an
     unusual format (``date_format``, for strptime), and the ``sheet`` of a workbook, by its columns.
+    ``means`` says what a purchase is: an order, a renewal or an activity.
     """
 
     table: Table
@@ -110,6 +112,7 @@ class Mapping:
     dayfirst: bool | None = None
     header: bool | None = None
     sheet: str | None = None
+    means: Means | None = None
     name: str = "the map"
 
     def source_columns_of(self, *kinds: str) -> frozenset[str]:
@@ -260,6 +263,10 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
     if section.get("decimal", ".") not in (".", ","):
         text = gettext('{where} decimal: {decimal!r} is no decimal mark; use "." or ",".')
         raise BadInput(text.format(where=where, decimal=section["decimal"]))
+    if section.get("means", "order") not in get_args(Means):
+        text = gettext("{where} means: {means!r} is unknown; write one of {known}.")
+        known = ", ".join(get_args(Means))
+        raise BadInput(text.format(where=where, means=section["means"], known=known))
     optional = section.get("optional", [])
     if not isinstance(optional, list) or not all(isinstance(name, str) for name in optional):
         text = gettext("{where} optional: {optional!r} is no list of column names.")

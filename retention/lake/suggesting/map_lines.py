@@ -56,6 +56,8 @@ class DoubtCode(StrEnum):
     DISCOUNT_RATE = "discount_rate"
     NO_SALES = "no_sales"  # neither a price nor an amount
     SEVERAL = "several"  # another column fits as well
+    PERIOD = "period"  # how often a subscription is paid
+    EXPORT_STATE = "export_state"  # what was known at the export only
 
 
 @dataclass(frozen=True, slots=True)

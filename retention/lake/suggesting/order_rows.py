@@ -31,10 +31,10 @@ class OrderRule:
     """Which rows of a customer are one order.
 
     `code`: by the order number, by several columns (a number and a day, for example), or by the
-    day.
+    day. ``renewal``: each payment of a subscription. ``activity``: each day with an activity.
     """
 
-    code: Literal["number", "columns", "day"]
+    code: Literal["number", "columns", "day", "renewal", "activity"]
     columns: tuple[str, ...] = ()
 
     @property
@@ -42,6 +42,10 @@ class OrderRule:
         """The rule, for people."""
         if self.code == "day":
             return gettext("An order is what a customer buys on one day")
+        if self.code == "renewal":
+            return gettext("An order is one payment of a subscription's fee")
+        if self.code == "activity":
+            return gettext("An order is a day on which a customer was active or enrolled")
         text = gettext("An order is the rows of a customer with the same {columns}")
         return text.format(columns=gettext(" and ").join(self.columns))
 

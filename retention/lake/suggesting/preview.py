@@ -2,6 +2,7 @@
 # ruff: noqa: S608 - SQL consists of names of views and literals
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ from retention.errors import BadInput
 from retention.lake import formats
 from retention.lake.cleaning.cleaning_rules import NAME as CLEAN_RULES
 from retention.lake.importing.import_files import NoUsableRow, import_files
-from retention.lake.importing.import_log import ImportReport
+from retention.lake.importing.import_log import ImportReport, add_reports
 from retention.lake.importing.mapping import ANY_VALUE, Mapping, literal
 from retention.lake.lake import Lake
 from retention.lake.quality import find_findings
@@ -84,7 +85,12 @@ class Preview:
         For example "1,316 customers, 3,527 orders, sales of 112,000 EUR, 2 Jan 2023 to 24 Mar
         2025".
         """
-        parts = [count(self.customers, "customer"), count(self.orders, "order")]
+        orders = {
+            "order": count(self.orders, "order"),
+            "renewal": count(self.orders, "payment"),
+            "activity": count(self.orders, "active day"),
+        }[self.report.means or "order"]
+        parts = [count(self.customers, "customer"), orders]
         parts += [
             gettext("sales of {amount}").format(amount=f"{_round(amount):,.0f} {currency}".strip())
             for currency, amount in self.revenue.items()
@@ -126,6 +132,7 @@ def preview(
     format_name: str | None = None,
     query: str | None = None,
     progress: Progress = silent,
+    more: Sequence[tuple[list[str], Path | None]] = (),
 ) -> Preview:
     """Import files of events into a temporary lake, and say what they bring.
 
@@ -137,6 +144,7 @@ def preview(
     `map_path`: the map. Without one, the files have canonical column names or are of a known
     format.
     `format_name`: known export, such as "shopify-orders".
+    `more`: files of other shapes that belong to them, with their maps.
     Raises `BadInput`: as `import_files`: for an unreadable file, or a map that does not fit it.
     """
     with TemporaryDirectory(prefix="retention-preview-") as name:
@@ -158,6 +166,11 @@ def preview(
                 format_name=format_name,
                 progress=progress,
             )
+            for others, other_map in more:
+                other = import_files(
+                    lake, None, own, "events", others, other_map, progress=progress
+                )
+                report = add_reports(report, other)
             zone = report.timezone or settings.timezone
             mapped = formats.mapping_for(TABLES["events"], zone, map_path, format_name)
             return summarise(lake, zone, report, mapped)
@@ -191,7 +204,9 @@ def summarise(
     cancelled_rows, cancelled = lake.duckdb.execute(
         f"SELECT count(*), count(DISTINCT {order}) FROM {events} WHERE event_type = 'cancelled'"
     ).fetchall()[0]
-    if mapped is not None:
+    if report.means in ("renewal", "activity"):
+        rule = OrderRule(report.means)
+    elif mapped is not None:
         rule = order_rule(mapped)
     elif lake.duckdb.execute(f"SELECT 1 {sales} AND order_id IS NOT NULL LIMIT 1").fetchall():
         rule = OrderRule("number", ("order_id",))

@@ -14,6 +14,7 @@ from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import map_lines
 from retention.lake.suggesting.columns import ColumnChoice, events_columns
 from retention.lake.suggesting.event_lines import EventLines
+from retention.lake.suggesting.fields import field_map, role_of
 from retention.lake.suggesting.map_lines import Doubt, DoubtCode, Line, column_line, sql_line
 from retention.lake.suggesting.order_rows import check_orders
 from retention.lake.suggesting.profiles import SAMPLE_ROWS, Profile, profile_columns
@@ -76,6 +77,7 @@ def propose(
     others: Sequence[str] = (),
     *,
     sheet: str | None = None,
+    is_beside_renewals: bool = False,
 ) -> Proposal:
     """Propose a map for files of one shape, or a database query.
 
@@ -83,6 +85,7 @@ def propose(
 
     `others`: more files that the map is for. Those with the columns of the first count as well: a
     later export may have the first refund.
+    `is_beside_renewals`: whether another export has the shop's subscriptions.
     """
     table, con = TABLES[table_name], lake.duckdb
     named = Mapping(table, {}, sheet=sheet) if sheet else None
@@ -100,7 +103,13 @@ def propose(
         proposals, errors = [], []
         for each in (opened, *opened.others):
             try:
-                proposals.append(_propose(lake, table, each, _flatten(con, each), sheet))
+                flat = _flatten(con, each)
+                of_field = (
+                    _propose_field(con, table, flat, sheet, is_beside_renewals=is_beside_renewals)
+                    if table_name == "events" and role_of(flat.columns)
+                    else None
+                )
+                proposals.append(of_field or _propose(lake, table, each, flat, sheet))
             except BadInput as error:
                 errors.append(error)
         if not proposals:
@@ -128,6 +137,20 @@ def _open_files(
         yield replace(first, relation="(FROM files_rows ORDER BY hash(rowid))", files=())
     finally:
         con.execute("DROP TABLE files_rows")
+
+
+def _propose_field(
+    con: Any, table: Table, source: sources.Source, sheet: str | None, *, is_beside_renewals: bool
+) -> Proposal | None:
+    """Propose a map for an export of subscriptions or of a learning platform."""
+    profiles = profile_columns(con, source)
+    found = field_map(con, source.relation, profiles, is_beside_renewals=is_beside_renewals)
+    if found is None:
+        return None
+    lines = [*([Line("sheet", map_lines.toml_string(sheet))] if sheet else []), *found.lines]
+    text = map_lines.write_map(table, source, profiles, lines, found.doubts)
+    targets = frozenset(line.key for line in lines) & {*table.names}
+    return Proposal(table.name, text, None, found.doubts, (), targets)
 
 
 def _propose(

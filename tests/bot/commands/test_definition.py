@@ -12,11 +12,15 @@ from retention.settings import Settings
 def test_definition_is_derived_shown_changed_and_derived_again(shop_home, cli):
     assert cli.json("definition")["source"] == "default"
     swept = cli.json("sweep")
-    assert swept["definition"] == {"horizon_days": 14, "active_within_days": 28}
+    assert swept["definition"] == {"horizon_days": 14, "active_within_days": 28, "means": "order"}
     assert cli.json("definition")["source"] == "derived"
     changed = cli.json("definition set --horizon 90d")
     assert (changed["horizon_days"], changed["active_within_days"]) == (90, 180)
-    assert cli.json("sweep")["definition"] == {"horizon_days": 90, "active_within_days": 180}
+    assert cli.json("sweep")["definition"] == {
+        "horizon_days": 90,
+        "active_within_days": 180,
+        "means": "order",
+    }
     again = cli.json("definition derive")
     assert (again["horizon_days"], again["source"]) == (14, "derived")
 

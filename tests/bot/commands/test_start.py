@@ -19,6 +19,7 @@ from retention.features.order_rhythm import GRID
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
 from retention.settings import Settings
+from tests import field_shops
 from tests.shop_counts import COUNTS, Figures
 from tests.shop_files import SHOPS, lines, person, visits, write_rows
 from tests.workbooks import write_workbook
@@ -142,6 +143,31 @@ def test_corrected_map_is_not_replaced(home, tmp_path, nobody, capsys):
     refusal(capsys, file)
     assert stored.read_text().endswith("# corrected\n")
     assert (home / "maps" / "shop-2.toml").exists()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("write", "means", "noun"),
+    [
+        (field_shops.subscription_box, "renewal", "payments"),
+        (field_shops.course_platform, "activity", "active days"),
+    ],
+)
+def test_page_of_a_field_says_what_churn_means(home, tmp_path, capsys, write, means, noun):
+    shop = write(tmp_path, 60)
+    data = start(capsys, *shop.files, "--out", "lists")
+    days = shop.events.groupby([shop.events.customer, shop.events["at"].dt.date]).ngroups
+    assert data["preview"]["figures"].startswith(f"60 customers, {days:,} {noun}")
+    assert data["import"]["rows_quarantined"] == 0
+    assert data["definition"]["means"] == means
+    assert len(data["maps"]) == 2
+    page = Path(data["files"][0]).read_text(encoding="utf-8")
+    assert {"renewal": "not renewed within", "activity": "no activity within"}[means] in page
+    assert "“Order” here means" in page
+    assert start(capsys, *shop.files)["import"]["rows_accepted"] == 0
+    capsys.readouterr()
+    assert run(["definition", "set", "--horizon", "40d"]) == 0
+    assert "no order" not in capsys.readouterr().out  # it stays what the exports say
 
 
 MAP = "[events]\ncustomer_id = '{}'\noccurred_at = '{}'\nevent_type = {{ value = 'purchase' }}\n"

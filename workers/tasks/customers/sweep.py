@@ -127,6 +127,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     fitting = fitting_definition(lake, definition) if swept.extreme == "all" else None
     data = {
         **swept.as_dict(top),
+        "definition": swept.window._asdict() | {"means": definition.means},
         "cohort_id": cohort.id,
         "currency": currency,
         "top": request.top,

@@ -45,7 +45,7 @@ def run_file_import(request: FileImport, context: Context) -> Outcome:
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
     if stored["table"] == "events":
-        store_definition(lake, database)
+        store_definition(lake, database, report.means)
     data = {"name": stored["name"], "report": report.as_dict(), "audience": audience}
     return Outcome(data, (Post("source/file_imported", data),))
 
