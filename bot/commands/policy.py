@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from bot import numbers
-from bot.commands.parameters import integer, option
-from bot.commands.summaries import SLACK
+from bot.commands.parameters import TO_READ, integer, option
+from bot.commands.summaries import SLACK, TERMINAL
 from bot.commands.tree import Answer, Call, group
+from retention import clock
+from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.planning.offer_terms import money_off
 from retention.db import Transaction
 from retention.demo import is_demo_home
 from retention.errors import BadInput, FieldErrors, NotAllowed
 from retention.risk import policy_edits
-from retention.risk.policy import DEFAULT, Policy, read_policy
+from retention.risk.policy import DEFAULT, Policy, load_policy, read_policy
 from retention.risk.policy_changes import Value, newest_version
 from retention.risk.policy_edits import Setting, find_setting, settings_of, value_at
 from retention.text import gettext
@@ -71,6 +74,24 @@ def rollback(call: Call, version: int) -> Answer:
         if call.first_time(session):
             policy_edits.roll_back(session, version, call.user)
     return _in_force(call)
+
+
+@COMMAND.command(
+    "replay",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext("What a changed policy file would have earned in past tests of offers."),
+)
+@click.argument("file", type=TO_READ)
+def replay(call: Call, file: Path) -> Answer:
+    """Estimate what a policy file would have earned."""
+    from retention.campaigns.learning.replay import replay
+
+    policy, in_force = read_policy(file), load_policy(call.settings)
+    with call.database.reading() as session:
+        excluded = uninformative_campaigns(session)
+        found = replay(call.lake, session, policy, in_force, clock.now(), excluded)
+    return Answer("bot/policy_replay", {**found, "currency": call.settings.currency})
 
 
 @COMMAND.command("proposals", role="viewer", help=gettext("Changes that results of tests propose."))

@@ -11,7 +11,7 @@ from retention.db.tables import PolicyProposal
 from workers.delivery import outbox
 from workers.tasks.interface import Post
 
-MAX_SHOWN = 5
+MAX_SHOWN = 3
 
 
 def proposal_post(session: Transaction, proposal: PolicyProposal) -> Post:

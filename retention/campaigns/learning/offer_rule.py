@@ -133,7 +133,7 @@ def learn_rule(log: OfferLog, results_before: int = 0) -> LearnedRule | None:
             for arm in range(1, arms)
         ),
         value_of(later, chance, expected),
-        _estimate(later, chance - always[OWN], expected, level),
+        estimate_value(later, chance - always[OWN], expected, level),
         choose_arms(log.groups, scores),
         _group_offers(log.select(log.is_new), scores[log.is_new]),
     )
@@ -185,8 +185,8 @@ def value_of(log: OfferLog, target: np.ndarray, predicted: np.ndarray) -> Policy
     contrast = target - np.eye(target.shape[1])[HOLDOUT]
     taken = target[np.arange(len(log.taken)), log.taken]
     return PolicyValue(
-        _estimate(log, contrast, np.zeros(predicted.shape)),
-        _estimate(log, contrast, predicted),
+        estimate_value(log, contrast, np.zeros(predicted.shape)),
+        estimate_value(log, contrast, predicted),
         offpolicy.effective_sample_size(log.logged, taken),
     )
 
@@ -225,7 +225,7 @@ def shrink(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
     return shrunk
 
 
-def _estimate(
+def estimate_value(
     log: OfferLog, contrast: np.ndarray, predicted: np.ndarray, level: float = 0.975
 ) -> Estimate:
     """Estimate the mean of Σ_a c_a y_a: by IPS where nothing is predicted, else doubly robust.

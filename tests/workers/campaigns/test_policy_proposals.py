@@ -9,13 +9,14 @@ from sqlalchemy import select, update
 
 from retention import clock
 from retention.campaigns.learning import offer_rule
+from retention.campaigns.learning.replay import replay
 from retention.campaigns.learning.results import learn_from_result
 from retention.campaigns.lifecycle.copy_test import CopyTest, changed_test
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.measurement.outcomes import collect_outcomes
 from retention.campaigns.message.parts import PartChanges
 from retention.db.tables import Assignment, Audit, Send
-from retention.errors import BadInput, Conflict, NotAllowed
+from retention.errors import BadInput, Conflict, NotAllowed, TooLittleData
 from retention.risk.policy import load_policy
 from retention.risk.policy_edits import change_policy, roll_back
 from tests.workers.campaigns.desk import ANALYST, LEAD
@@ -113,7 +114,7 @@ def test_result_without_a_difference_proposes_nothing(sending):
     desk = sending
     offers = result_of(desk, live(desk, with_b()), ALIKE)
     assert (offers["enough"], offers["changes"], desk.read(listed)) == (True, {}, [])
-    assert "No change is proposed" in desk.thread("result", 2)
+    assert "No change is proposed" in desk.thread("offers", 2)
 
 
 @pytest.mark.nightly
@@ -121,7 +122,7 @@ def test_result_with_too_few_buyers_says_so(sending, monkeypatch):
     desk = sending
     monkeypatch.setattr(offer_rule, "MIN_BUYERS", 50)
     assert result_of(desk, live(desk, with_b()), B_WINS) == {"enough": False}
-    assert "too few customers bought" in desk.thread("result", 2)
+    assert "too few customers bought" in desk.thread("offers", 2)
 
 
 @pytest.mark.nightly
@@ -188,3 +189,29 @@ def test_even_share_that_cannot_be_learned_from_is_refused(options):
     with pytest.raises(BadInput) as refused:
         with_b(**options).check(21)
     assert refused.value.field == "explore"
+
+
+@pytest.mark.nightly
+def test_replay_compares_a_file_with_the_policy_in_force(sending):
+    desk = sending
+    result_of(desk, live(desk, with_b()), B_WINS)
+
+    def replayed(discount, rest=""):
+        rule = f'tiers = ["high", "medium", "low"]\naction = "coupon"\ndiscount = {discount}'
+        file = desk.with_policy(f'[[rules]]\nname = "Everyone"\n{rule}\n{rest}')
+        policy, in_force = load_policy(file.settings), load_policy(desk.settings)
+        return desk.read(lambda session: replay(desk.lake, session, policy, in_force, clock.now()))
+
+    better = replayed(0.2)
+    assert better["gain"]["dr"]["low"] > 0
+    assert better["changed"] == better["customers"]
+    assert (better["tests"], better["unknown"]) == (1, 0)
+    same = replayed(0.1)
+    assert same["changed"] == 0
+    assert same["gain"]["dr"] == {"value": 0, "low": 0, "high": 0}
+    with pytest.raises(TooLittleData):
+        replayed(0.15)
+    first = replayed(0.2)
+    desk.bring("purchase", clock.now(), desk.scalars(select(Assignment.customer_id)))
+    desk.wait(days=1)
+    assert replayed(0.2) == first

@@ -146,11 +146,13 @@ def _result_outcome(
     def apply(session: Transaction) -> tuple[Post, ...]:
         closed = closing.close_campaign(session, Step(campaign.id, user, at=now), result)
         post = messages.thread_post(settings, closed, "result", user, **values)
-        proposal = propose(session, closed, result, now)
+        proposal, offers = propose(session, closed, result, now), result["offers"]
+        learned = messages.thread_post(settings, closed, "offers", user, measured=offers)
         return (
             messages.card_post(session, closed),
             replace(post, template="campaign/result", images=images),
             *messages.measured_posts(settings, closed, result),
+            *([replace(learned, template="campaign/offers")] if offers else []),
             *([proposal_post(session, proposal)] if proposal else []),
         )
 
