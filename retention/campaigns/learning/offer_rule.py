@@ -27,7 +27,7 @@ from retention.recommend.bandit.offpolicy import Estimate
 
 HOLDOUT, OWN = 0, 1  # arms
 FOLDS = 5
-MIN_BUYERS = 50  # of each arm; with fewer, intervals of skewed profits are too narrow
+MIN_BUYERS = 100  # of each arm; with fewer, intervals of skewed profits are too narrow
 FALSE_PROPOSALS = 0.05  # of a shop without any effect, over all of its results
 PENALTY = 10.0  # of the profit model's weights
 
@@ -231,9 +231,9 @@ def estimate_value(
     """Estimate the mean of Σ_a c_a y_a: by IPS where nothing is predicted, else doubly robust.
 
     With weights w = c / p and residuals e, the variance of w e is that of all arms together:
-    e² Σ_a c_a² / p_a instead of w² e². A small group without large orders would otherwise have a
-    small variance and a false gain, as in `measurement.effects`. The remaining skewness moves the
-    quantiles, too (Cornish & Fisher 1938).
+    e² Σ_a c_a² / p_a, or that of w e if it is larger. A small group without large orders would
+    otherwise have a small variance and a false gain, as in `measurement.effects`. The remaining
+    skewness moves the quantiles, too (Cornish & Fisher 1938).
 
     `level`: of each end of the interval.
     """
@@ -244,7 +244,8 @@ def estimate_value(
     value = float((direct + weighted).mean())
     second = np.square(residual) * (contrast**2 / log.chances).sum(axis=1)
     third = residual**3 * (contrast**3 / log.chances**2).sum(axis=1)
-    variance = direct.var() / n + second.sum() / n**2 - weighted.mean() ** 2 / n
+    pooled = direct.var() / n + second.sum() / n**2 - weighted.mean() ** 2 / n
+    variance = max(pooled, (direct + weighted).var() / n)
     error = float(np.sqrt(max(variance, 0.0)))
     quantile = float(stats.norm.ppf(level))
     skewness = third.sum() / n**3 / error**3 if error else 0.0

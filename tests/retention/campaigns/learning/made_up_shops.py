@@ -14,7 +14,7 @@ from retention.campaigns.learning.offer_rule import OWN, OfferLog, cross_fit, le
 
 DISCOUNTS = (0.0, 0.15, 0.10, 0.20)  # of the hold-out group, A, B and C
 MARGIN, REDEMPTION, CONTACT, HOLDOUT = 0.4, 0.6, 0.02, 0.15
-TESTS = 5
+TESTS = 3
 
 
 @dataclass(frozen=True)
