@@ -1,9 +1,9 @@
 """Count how often the demo's test of two discounts ends in a proposed change of the policy.
 
-Each home is a copy of one prepared demo home with another key, which decides which households
-respond. The steps are those of docs/crm/learn_offers.md, with the product's tasks: draft, variant
-B, submit, approve, send, measure; then a second person approves the proposal, and an admin goes
-back.
+Each home is a copy of one prepared demo home with a key of its own. Key and ids, which decide who
+responds, follow from its number. The steps are those of docs/crm/learn_offers.md, with the
+product's tasks: draft, variant B, submit, approve, send, measure; then a second person approves the
+proposal, and an admin goes back.
 
     nice python -m tests.benchmarks.offer_path [--homes 10] [--folder DIR]
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest import mock
 
@@ -99,8 +100,13 @@ def walk_copy(base: Path, number: int) -> OfferPath:
         home = Path(folder) / "home"
         shutil.copytree(base, home)
         (home / "secret.key").write_text(sha256(str(number).encode()).hexdigest())
-        # Responses do not depend on the recommended items, which take most of the time.
-        with mock.patch.object(assignment.ListAssigner, "lists", return_value={}):
+        rng = Random(number)
+        with (
+            mock.patch("secrets.choice", rng.choice),
+            mock.patch("secrets.token_hex", lambda size=16: rng.randbytes(size).hex()),
+            # Responses do not depend on the recommended items, which take most of the time.
+            mock.patch.object(assignment.ListAssigner, "lists", return_value={}),
+        ):
             return walk(home)
 
 

@@ -1,10 +1,5 @@
-"""Simulate shops whose offers have known effects, and customers of their tests.
+"""Simulate shops whose offers have known effects, and customers of their tests."""
 
-Run it for the figures of docs/data_scientist/learned_offers.md:
-``python -m tests.retention.campaigns.learning.made_up_shops``.
-"""
-
-import argparse
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -161,36 +156,3 @@ def run_shop(shop: Shop, *, explore: float, tests: int = TESTS) -> Run:
             if all(results) and explore < 1:
                 chances[group] = best_chances(results, explore)
     return run
-
-
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--shops", type=int, default=200)
-    parser.add_argument("--explore", type=float, default=0.3)
-    parser.add_argument("--without-effect", action="store_true")
-    options = parser.parse_args()
-    shops = [
-        made_up_shop(seed, has_effect=not options.without_effect) for seed in range(options.shops)
-    ]
-    runs = [run_shop(shop, explore=options.explore) for shop in shops]
-    for name in ("ips always", "dr always", "ips learned", "dr learned"):
-        each = [one for run in runs for one in run.covered.get(name, ())]
-        print(f"coverage {name}: {np.mean(each):.3f} of {len(each)}")
-    for name in ("always A", "even", "learning", "rule"):
-        by_test = [
-            [run.regret[name][at] for run in runs if len(run.regret.get(name, ())) > at]
-            for at in range(TESTS)
-        ]
-        means = ", ".join(f"{np.mean(one):.3f}" for one in by_test)
-        print(f"regret per customer, {name}: {np.concatenate(by_test).mean():.3f} ({means})")
-    proposed = np.array([run.proposed for run in runs])
-    better = np.array([run.regret["always A"][0] > 0 for run in runs])
-    print(f"proposed: {proposed.mean():.3f} of {len(runs)} shops")
-    if better.any():
-        print(f"proposed where A is not the best: {proposed[better].mean():.3f} of {better.sum()}")
-    print(f"proposals worse than A: {sum(run.is_worse for run in runs)}")
-
-
-if __name__ == "__main__":
-    main()
