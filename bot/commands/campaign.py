@@ -303,6 +303,12 @@ def message(
 @option("--share", gettext("Share of the customers that tests: 10 to 100."), PERCENTAGE, "PERCENT")
 @option("--days", gettext("Days until the winner goes to the rest."), integer(), "DAYS")
 @option("--metric", gettext("What decides."), choice(*METRICS))
+@option(
+    "--explore",
+    gettext("Share drawn evenly: 10 to 100; the others get what past tests favour."),
+    PERCENTAGE,
+    "PERCENT",
+)
 def variants(call: Call, campaign: str, version: int | None, **options: Any) -> Answer:
     """Show the test of a campaign, or change it in its next version."""
     with call.database.reading() as session:

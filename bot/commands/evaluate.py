@@ -22,6 +22,7 @@ from bot.commands.parameters import (
 from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
 from bot.commands.tree import Answer, Call, group
 from retention import clock
+from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.coverage import latest_cutoff
@@ -256,8 +257,6 @@ def uplift(
 )
 def bandit(call: Call, as_of: datetime | None) -> Answer:
     """Estimate the bandit's earnings on past campaigns."""
-
-    from retention.campaigns.lifecycle.closing import uninformative_campaigns
     from retention.recommend.bandit.decisions import evaluate_bandit, logged_decisions
 
     settings = call.settings

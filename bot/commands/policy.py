@@ -2,21 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from bot import numbers
-from bot.commands.parameters import integer, option
+from bot.commands.parameters import TO_READ, integer, option
+from bot.commands.summaries import SLACK, TERMINAL
 from bot.commands.tree import Answer, Call, group
+from retention import clock
+from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.planning.offer_terms import money_off
 from retention.db import Transaction
-from retention.errors import BadInput, FieldErrors
+from retention.demo import is_demo_home
+from retention.errors import BadInput, FieldErrors, NotAllowed
 from retention.risk import policy_edits
-from retention.risk.policy import DEFAULT, Policy, read_policy
+from retention.risk.policy import DEFAULT, Policy, load_policy, read_policy
 from retention.risk.policy_changes import Value, newest_version
 from retention.risk.policy_edits import Setting, find_setting, settings_of, value_at
 from retention.text import gettext
 from workers import user_roles
+from workers.campaigns import policy_proposals
 
 NO_QUIET_HOURS = "none"
 DEED = gettext("change the policy")
@@ -68,6 +74,68 @@ def rollback(call: Call, version: int) -> Answer:
         if call.first_time(session):
             policy_edits.roll_back(session, version, call.user)
     return _in_force(call)
+
+
+@COMMAND.command(
+    "replay",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext("What a changed policy file would have earned in past tests of offers."),
+)
+@click.argument("file", type=TO_READ)
+def replay(call: Call, file: Path) -> Answer:
+    """Estimate what a policy file would have earned."""
+    from retention.campaigns.learning.replay import replay
+
+    policy, in_force = read_policy(file), load_policy(call.settings)
+    with call.database.reading() as session:
+        excluded = uninformative_campaigns(session)
+        found = replay(call.lake, session, policy, in_force, clock.now(), excluded)
+    return Answer("bot/policy_replay", {**found, "currency": call.settings.currency})
+
+
+@COMMAND.command("proposals", role="viewer", help=gettext("Changes that results of tests propose."))
+def proposals(call: Call) -> Answer:
+    """List proposed changes of the policy."""
+    return _proposals(call)
+
+
+@COMMAND.command(
+    "approve", role="approver", help=gettext("Change the policy as a result proposes.")
+)
+@click.argument("proposal", type=integer(1))
+def approve(call: Call, proposal: int) -> Answer:
+    """Approve a proposed change of the policy."""
+    if call.surface != SLACK and not is_demo_home(call.settings):
+        text = gettext(
+            "Approvals happen in Slack only, so that nobody approves under another name; an "
+            "approver types there: `/retention policy approve {number}`"
+        )
+        raise NotAllowed(text.format(number=proposal))
+    return _decide(call, proposal)
+
+
+@COMMAND.command("reject", role="approver", help=gettext("Leave the policy as it is, and say why."))
+@click.argument("proposal", type=integer(1))
+@option("--reason", gettext("Why; the message of the proposal shows it."), required=True)
+def reject(call: Call, proposal: int, reason: str) -> Answer:
+    """Reject a proposed change of the policy."""
+    return _decide(call, proposal, reason)
+
+
+def _decide(call: Call, number: int, reason: str | None = None) -> Answer:
+    with call.database.transaction() as session:
+        if call.first_time(session):
+            policy_proposals.decide(session, number, call.user, reason)
+    return _proposals(call)
+
+
+def _proposals(call: Call) -> Answer:
+    with call.database.reading() as session:
+        role = user_roles.role_of(session, call.user)
+        found = policy_proposals.listed(session)
+    may_decide = user_roles.allows(role, "approver")
+    return Answer("bot/policy_proposals", {"proposals": found, "may_decide": may_decide})
 
 
 def _in_force(call: Call) -> Answer:

@@ -195,6 +195,12 @@ TASKS = {
     ),
     "policy history": _task(gettext("See who changed the policy"), "policy history"),
     "policy rollback": _task(gettext("Take changes of the policy back"), "policy rollback 2"),
+    "policy replay": _task(gettext("Try a policy file on past tests"), "policy replay policy.toml"),
+    "policy proposals": _task(gettext("See proposed changes of the policy"), "policy proposals"),
+    "policy approve": _task(gettext("Approve a proposed change"), "policy approve 3"),
+    "policy reject": _task(
+        gettext("Reject a proposed change"), 'policy reject 3 --reason "Too expensive"'
+    ),
     "brand": _task(gettext("See what e-mails look like"), "brand"),
     "role list": _task(gettext("See who may do what"), "role"),
     "role grant": _task(gettext("Give a person or group a role"), "role grant U0ANALYST analyst"),

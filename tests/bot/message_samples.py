@@ -232,6 +232,19 @@ COMPARED["contrasts"] = [
 ]
 
 
+EARNED = {name: {"value": 1.2, "low": 0.4, "high": 2.0} for name in ("ips", "dr")}
+EARNED |= {"effective": 210.5}
+OFFERS = {"enough": True, "earlier": 1, "learned": EARNED, "gain": EARNED["dr"]}
+OFFERS["arms"] = [{"name": name, **EARNED} for name in "AB"]
+OFFERS["choices"] = [{"rule": "High risk", "name": "B"}, {"rule": "Medium risk", "name": "A"}]
+OFFERS["changes"] = {"rules.High risk.discount": {"before": 0.15, "after": 0.1}}
+PROPOSAL = {"id": 3, "campaign_id": "k7m2x9", "name": NAME, "currency": "USD", "state": "open"}
+PROPOSAL |= {"decided_by": None, "reason": None, "version": None, "evidence": OFFERS}
+PROPOSAL["changes"] = [{"place": "rules.High risk.discount", "before": 0.15, "after": 0.1}]
+PROPOSALS = [PROPOSAL, {**PROPOSAL, "state": "approved", "decided_by": "U0LEAD", "version": 4}]
+PROPOSALS += [{**PROPOSAL, "state": "rejected", "decided_by": "U0LEAD", "reason": "Too costly"}]
+
+
 AUDIT = {
     "steps": [
         {
@@ -310,6 +323,8 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/policy_edit": POLICY,
         "bot/audit_head": {"head": "0f" * 32, "day": AT[:10], "faults": 2},
         "bot/policy_history": {"versions": POLICY_VERSIONS},
+        "bot/policy_proposal": {"proposal": PROPOSAL},
+        "bot/policy_proposals": {"proposals": PROPOSALS, "may_decide": True},
         "bot/model": {"model": MODEL},
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
         "bot/models_compared": {
@@ -340,6 +355,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/preview": {**MASKED, "name": NAME, "copies": [COPY] * 5},
         "campaign/measured": {"campaign": closed, "measured": MEASURED},
         "campaign/next": {"campaign": live, "files": {"csv": 453, "call": 2}},
+        "campaign/offers": {"campaign": closed, "measured": OFFERS},
         "campaign/result": {"campaign": closed, "measured": MEASURED, "with_chart": False}
         | {"treated": 453, "control": 79},
         "campaign/show": {

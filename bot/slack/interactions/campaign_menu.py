@@ -70,6 +70,7 @@ def open_test(services: Services, click: Click) -> None:
     free = [name for name in VARIANTS if name not in test.names] or [VARIANTS[-1]]
     fields = {"campaign": campaign_id, "variant": free[0]}
     fields |= {"share": f"{100 * test.share:g}", "days": str(test.days), "metric": test.metric}
+    fields["explore"] = f"{100 * test.explore:g}"
     state = builder.started("campaign variants", fields)
     place = builder.Place(click.channel or "", click.response_url or "")
     show_modal(services, click, builder.view(services, click.user, place, state))

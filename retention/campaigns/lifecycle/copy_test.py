@@ -1,12 +1,14 @@
 """Test variants of a campaign's message or offer on a part of it, then send the winner to the rest.
 
-The test is part of the version that was approved: its variants, its share, its days and the metric
-that decides. A keyed hash draws the variants, as it draws the hold-out group, and the propensity of
-each customer's variant is stored.
+The test is part of the version that was approved: its variants, its share, its days, the metric
+that decides and the chances of the variants. A keyed hash draws the variants, as it draws the
+hold-out group, and the propensity of each customer's variant is stored.
 """
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from itertools import accumulate
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +29,7 @@ VariantName = Literal["B", "C", "D"]
 VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
 OWN = "A"  # the campaign's own message and offer
 SHARES, DAYS = (0.1, 1.0), (1, 60)
+EXPLORE = (0.1, 1.0)
 REST_DAYS = 7  # of the window and of the codes that the rest must have left
 Metric = Literal["orders", "profit"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -46,6 +49,9 @@ class CopyTest(BaseModel):
     """The variants, and the rule that decides between them.
 
     ``share``: share of the treatment group that tests; the rest gets the winner after ``days``.
+    ``explore``: share of the testing customers that is drawn evenly. The others get what earned
+    most in past tests: ``chances`` has the chance of each variant, by rule, with the even draw. A
+    rule that is missing there is drawn evenly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,16 +60,17 @@ class CopyTest(BaseModel):
     share: float = 1.0
     days: int = 7
     metric: Metric = "orders"
+    explore: float = 1.0
+    chances: dict[str, tuple[float, ...]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all variants; the campaign's own comes first."""
         return (OWN, *(variant.name for variant in self.variants))
 
-    @property
-    def propensity(self) -> float:
-        """The chance of a treated customer to be drawn for a given variant."""
-        return self.share / len(self.names)
+    def chances_of(self, rule: str) -> tuple[float, ...]:
+        """The chance of each variant for a testing customer of a rule."""
+        return self.chances.get(rule) or (1 / len(self.names),) * len(self.names)
 
     def variant(self, name: str | None) -> Variant | None:
         """Return a variant; None for the campaign's own."""
@@ -99,6 +106,19 @@ class CopyTest(BaseModel):
             )
             values = {"value": self.days, "rest": REST_DAYS, "longest": max(longest, 0)}
             raise BadInput(problem.format(**values), field="days")
+        low, high = EXPLORE
+        if not low <= self.explore <= high:
+            problem = gettext("The even share is {value:g}%; use {low:g} to {high:g}.")
+            values = {"value": 100 * self.explore, "low": 100 * low, "high": 100 * high}
+            raise BadInput(problem.format(**values), field="explore")
+        discounts = {each.discount for each in self.variants} - {None}
+        if self.explore < 1 and (self.share < 1 or len(discounts) < len(self.variants)):
+            problem = gettext(
+                "The even share is {value:g}%: the desk learns from discounts that all customers "
+                "test. Set --explore to 100, or --share to 100 and give each variant its own "
+                "discount."
+            )
+            raise BadInput(problem.format(value=100 * self.explore), field="explore")
         if self.share < 1 and self.varies_discount:
             problem = gettext(
                 "A discount can be tested with all customers only: the codes of the rest are made "
@@ -143,16 +163,20 @@ def draw_variants(session: Transaction, campaign: Campaign, test: CopyTest) -> N
 
     Runs in the transaction that approves the campaign.
     """
-    is_written_to = _written_to(campaign.id)
-    treated = session.execute(select(Assignment.customer_id, Assignment.tier).where(*is_written_to))
-    places = buckets(campaign.salt, f"{campaign.id}|variant", treated.tuples())
-    customers_of: dict[str, list[str]] = defaultdict(list)
-    for customer, bucket in places.items():
-        place = int(bucket / BUCKETS / test.propensity)
+    rule = Assignment.offer["rule"].as_string()
+    columns = select(Assignment.customer_id, Assignment.tier, rule)
+    treated = session.execute(columns.where(*_written_to(campaign.id))).tuples().all()
+    # Within a stratum the sizes are exact. The chances are the same for all customers of a rule.
+    strata = ((customer, rule if test.chances else tier) for customer, tier, rule in treated)
+    places = buckets(campaign.salt, f"{campaign.id}|variant", strata)
+    customers_of: dict[tuple[str, float], list[str]] = defaultdict(list)
+    for customer, _, rule in treated:
+        chances = [test.share * chance for chance in test.chances_of(rule)]
+        place = bisect([*accumulate(chances)], places[customer] / BUCKETS)
         if place < len(test.names):
-            customers_of[test.names[place]].append(customer)
-    for name, customers in customers_of.items():
-        drawn = {"variant": name, "variant_propensity": test.propensity}
+            customers_of[test.names[place], chances[place]].append(customer)
+    for (name, chance), customers in customers_of.items():
+        drawn = {"variant": name, "variant_propensity": chance}
         change_customers(session, campaign.id, customers, **drawn)
 
 

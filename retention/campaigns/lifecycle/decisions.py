@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func
 
 from retention.campaigns.codes import coupons, shop_code_queue
+from retention.campaigns.learning.chances import with_chances
 from retention.campaigns.lifecycle import edits, states
 from retention.campaigns.lifecycle.copy_test import Variant, draw_variants
 from retention.campaigns.lifecycle.edits import Changes
@@ -167,6 +168,7 @@ def edit(session: Transaction, step: Step, changes: Changes) -> NextVersion:
             actions = {line.action for line in changed.offers}
             unmade = shop_code_queue.unmade_actions(session, actions)
             changed = changed.model_copy(update={"unmade": unmade})
+        changed = with_chances(session, changed)
         body = with_parts(session.settings, changed, sampled_offers(session, before.id, changed))
     if changes.name is not None:
         with errors.collect():

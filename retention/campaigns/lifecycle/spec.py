@@ -5,6 +5,7 @@ Sums per rule represent the audience, so edits recompute the plan without readin
 
 from datetime import datetime
 from math import ceil
+from operator import mul
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -378,9 +379,12 @@ class Body(_FrozenModel):
         return self.test.discounts(line.discount) if self.test and is_coupon else (line.discount,)
 
     def _discount(self, line: OfferLine) -> float:
-        """Return the mean discount of a line; a test draws its variants evenly."""
+        """Return the mean discount of a line over its variants."""
         discounts = self._discounts(line)
-        return sum(discounts) / len(discounts)
+        if self.test is None or len(discounts) == 1:
+            return discounts[0]
+        chances = self.test.chances_of(line.rule)
+        return sum(map(mul, discounts, chances)) / sum(chances)
 
     def _contact(self, line: OfferLine) -> float:
         return self.contact_cost if line.contact is None else line.contact

@@ -78,7 +78,8 @@ def compare_variants(
     days = test.days if test.share < 1 else body.window_days
     variants = drawn_variants(session, campaign.id)
     day = min(max((until - start).days, 0), days)
-    compared = compare(counted, variants, day=day, days=days, metric=test.metric)
+    is_even = not test.chances
+    compared = compare(counted, variants, day=day, days=days, metric=test.metric, is_even=is_even)
     reach = tracking.counts(session, campaign.id, "variant")
     shown = tuple(
         replace(one, **{name: getattr(seen, name) for name in ("delivered", "opened", "clicked")})

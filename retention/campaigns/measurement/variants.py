@@ -63,7 +63,8 @@ class Comparison:
     """The variants after ``day`` of ``days`` days.
 
     ``winner``: better than each other variant by ``metric``, beyond chance. None: there is none.
-    ``has_enough``: whether each variant has enough buyers to be compared.
+    ``has_enough``: whether each variant has enough buyers to be compared. ``is_even``: whether each
+    customer had the same chance of each variant; else the figures alone compare other customers.
     """
 
     day: int
@@ -73,6 +74,7 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     has_enough: bool
     winner: str | None
+    is_even: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,7 +94,13 @@ def critical_value(looks: int, variants: int) -> float:
 
 
 def compare(
-    outcomes: "Outcomes", variant_of: Mapping[str, str], *, day: int, days: int, metric: Metric
+    outcomes: "Outcomes",
+    variant_of: Mapping[str, str],
+    *,
+    day: int,
+    days: int,
+    metric: Metric,
+    is_even: bool = True,
 ) -> Comparison:
     """Compare the variants after some days.
 
@@ -112,7 +120,7 @@ def compare(
     figures = tuple(_figures(name, drawn == name, totals) for name in names)
     has_enough = len(names) > 1 and min(each.buyers for each in figures) >= MIN_BUYERS
     contrasts: list[Contrast] = []
-    if has_enough:
+    if has_enough and is_even:
         width = critical_value(days, len(names))
         for name, (first, second) in product(METRICS, combinations(names, 2)):
             now, before = totals[name], table[f"pre_{name}"].to_numpy(float)
@@ -121,7 +129,7 @@ def compare(
             point, half = effect.per_customer, width * effect.standard_error
             contrasts.append(Contrast(first, second, name, point, point - half, point + half))
     winner = _winner(names, contrasts, metric)
-    return Comparison(day, days, metric, figures, tuple(contrasts), has_enough, winner)
+    return Comparison(day, days, metric, figures, tuple(contrasts), has_enough, winner, is_even)
 
 
 def _totals(rows: "pd.DataFrame", name: str, ids: "pd.Series", day: int) -> np.ndarray:

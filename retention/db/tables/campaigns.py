@@ -218,6 +218,29 @@ class PolicyChange(TeamKeyed):
     changed_at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
+class PolicyProposal(Numbered):
+    """A change of the policy that a campaign's result proposes; a second person decides.
+
+    ``before`` and ``after`` map a place in the policy to its value. ``evidence`` is the result's.
+    """
+
+    __tablename__ = "policy_proposals"
+
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+    evidence: Mapped[dict[str, Any]]
+    channel: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(10), default="open")  # open | approved | rejected
+    decided_by: Mapped[str | None] = mapped_column(String(64))
+    decided_at: Mapped[datetime | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[int | None]  # of the policy, once it is approved
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (UniqueConstraint("campaign_id"), Index(None, "team_id", "state"))
+
+
 class Send(Numbered):
     """The message of a campaign to one customer.
 

@@ -20,7 +20,7 @@ TERMINAL_ONLY = {
 TERMINAL_ONLY_BELOW = {
     *("data quarantine", "data release", "definition derive", "models feedback", "start"),
     *("source add", "source erasures", "source webhooks", "audience import", "campaign message"),
-    *("audit export", "audit verify", "privacy verify", "privacy synthetic"),
+    *("audit export", "audit verify", "privacy verify", "privacy synthetic", "policy replay"),
 }
 
 

@@ -89,6 +89,7 @@ def test_policy_of_the_demo_differs_only_in_what_the_demo_states():
     }
     assert own["rules"] == usual["rules"]
     expected = {"offer.redemption", "offer.uplift", "offer.uplift_sd", "campaign.holdout"}
+    expected |= {"kinds.thank_you"}  # an offer, so that two discounts can be compared
     assert changed - {"campaign.remind_hours"} == expected
 
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from retention.campaigns.codes.redemptions import list_misuses
+from retention.campaigns.learning.proposals import propose
+from retention.campaigns.learning.results import learn_from_result
 from retention.campaigns.lifecycle import closing, launch
 from retention.campaigns.lifecycle.copy_test import decide_test, waiting_customers
 from retention.campaigns.lifecycle.spec import Body
@@ -39,6 +41,7 @@ from workers.campaigns.job_requests import (
     CampaignMeasure,
     CampaignMisuse,
 )
+from workers.campaigns.policy_proposals import proposal_post
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
@@ -67,6 +70,9 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         counted = collect_outcomes(lake, session, campaign)
         limits = _limits(lake, session, campaign, counted)
         variants = compare_variants(session, campaign, counted, ends_at)
+        unusable = closing.uninformative_campaigns(session)
+        policy = load_policy(settings)
+        offers = learn_from_result(lake, session, campaign, counted, policy, unusable)
     context.progress(2, 4, gettext("Comparing them"))
     body = Body.of(campaign)
     planned_share = 1 - body.holdout
@@ -77,6 +83,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         "simulated": asdict(EFFECT) if settings.demo else None,
         **limits,
         "variants": variants,
+        "offers": offers,
     }
     result["follow"] = find_follow_up(campaign, result, context)
     context.progress(3, 4, gettext("Drawing the chart"))
@@ -139,10 +146,14 @@ def _result_outcome(
     def apply(session: Transaction) -> tuple[Post, ...]:
         closed = closing.close_campaign(session, Step(campaign.id, user, at=now), result)
         post = messages.thread_post(settings, closed, "result", user, **values)
+        proposal, offers = propose(session, closed, result, now), result["offers"]
+        learned = messages.thread_post(settings, closed, "offers", user, measured=offers)
         return (
             messages.card_post(session, closed),
             replace(post, template="campaign/result", images=images),
             *messages.measured_posts(settings, closed, result),
+            *([replace(learned, template="campaign/offers")] if offers else []),
+            *([proposal_post(session, proposal)] if proposal else []),
         )
 
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)

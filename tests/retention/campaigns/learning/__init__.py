@@ -1,0 +1,1 @@
+"""Test learning from tests of offers."""
