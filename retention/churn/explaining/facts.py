@@ -454,7 +454,11 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
         Amount("emails_1h", count, "e-mail"),
         Amount("campaigns_4h", count, "campaign", None),
     ),
-    "opinion": (Amount("rating_mean", _tenths), Amount("support_4h", count, "contact", True)),
+    "opinion": (
+        Amount("rating_mean", _tenths),
+        Amount("support_4h", count, "contact", True),
+        Amount("complaints_30d", count, "complaint", True),
+    ),
 }
 _AMOUNT_SENTENCES = {
     "orders_1h": marked("{amount} in the last {one_h} days"),
@@ -481,6 +485,7 @@ _AMOUNT_SENTENCES = {
     "campaigns_4h": marked("{amount} received in the last {four_h} days"),
     "rating_mean": marked("rates {amount} on average"),
     "support_4h": marked("{amount} with support in the last {four_h} days"),
+    "complaints_30d": marked("{amount} written in the last 30 days"),
 }
 GROUPS = frozenset({*_AMOUNTS, *(group for fact in FACTS for group in fact.groups)})
 AMOUNT_OF = {amount.column: amount for amounts in _AMOUNTS.values() for amount in amounts}

@@ -321,6 +321,7 @@ AMOUNTS = {
     "campaigns_4h": "2 campaigns received in the last 28 days",
     "rating_mean": "rates 2.0 on average",
     "support_4h": "2 contacts with support in the last 28 days",
+    "complaints_30d": "2 complaints written in the last 30 days",
 }
 
 
@@ -335,7 +336,8 @@ def test_facts_and_amounts_are_told_with_their_numbers_and_windows():
         for name, text in AMOUNTS.items()
     }
     more_raises = {name: amount.more_raises for name, amount in facts.AMOUNT_OF.items()}
-    assert {name for name, raises in more_raises.items() if raises} == {"returns_4h", "support_4h"}
+    raising = {name for name, raises in more_raises.items() if raises}
+    assert raising == {"returns_4h", "support_4h", "complaints_30d"}
     assert {name for name, raises in more_raises.items() if raises is None} == {
         *("basket_mean", "discount_share", "redemptions_4h", "weekend_share", "weekday_share"),
         *("tenure_days", "online_share", "channels", "campaigns_4h"),

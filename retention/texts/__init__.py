@@ -1,0 +1,1 @@
+"""What customers write: embeddings, mood, themes and quotes."""
