@@ -165,22 +165,3 @@ def voices_line(lake: "Lake", session: Transaction, at: datetime) -> dict[str, A
     first = report["themes"][0]
     keys = ("title", "texts", "before", "revenue_at_risk")
     return {"all": report["texts"], **{key: first[key] for key in keys}}
-
-
-def last_text(
-    lake: "Lake", session: Transaction, customer: str, at: datetime
-) -> dict[str, Any] | None:
-    """Return the newest text of a customer, masked; None without one."""
-    texts = lake.table("texts", before=at)
-    own = texts.filter(texts.customer_id == customer, texts.text.notnull())
-    frame = own.order_by(own.occurred_at.desc()).limit(1).execute()
-    if frame.empty:
-        return None
-    newest = frame.iloc[0]
-    names = customer_directory.display_names(session, [customer]).values()
-    return {
-        "text": quote(newest.text, names, 200),
-        "kind": newest.kind,
-        "at": newest.occurred_at.tz_localize("UTC").isoformat(),
-        "stars": None if pd.isna(newest.stars) else int(newest.stars),
-    }

@@ -7,7 +7,7 @@ MASK = "…"
 # Addresses and links, handles, and numbers of five digits or more: telephones, orders, cards.
 _PERSONAL = re.compile(
     r"\S+@\S+\.\w+|(?:https?://|www\.)\S+|(?<!\w)@\w+|(?<![\w.,])[+(]?\d(?:[\s().,/-]?\d){4,}\w*"
-    r"|\b[A-Z]{2}\d{2}[A-Z0-9]{6,}\b|#\s?\w*\d\w*"
+    r"|\b[A-Z]{2}\d{2}[A-Z0-9]{6,}\b|#\s?[\w-]*\d\w*"
 )
 MIN_NAME = 3  # letters; a shorter part of a name is also a word
 
