@@ -1,6 +1,7 @@
 """Find the themes of what customers write, in their own words."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,14 @@ from sklearn.metrics import silhouette_score
 
 MIN_TEXTS = 60  # with fewer, groups are chance
 MAX_TEXTS = 4_000  # the newest that themes are found in
-NUMBERS = range(4, 13)  # of themes that are tried
+NUMBERS = range(5, 13)  # of themes that are tried
 DIMENSIONS = 32
 PHRASES = 3
 MIN_WRITERS = 3  # customers that use a phrase, so that it names nobody
 SAME = 0.8  # cosine of a theme found anew with the earlier one whose name it keeps
-# Words of letters; in scripts without spaces each sign is one.
-_WORD = r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W\d_]{2,}"
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_SIGNS = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]+")  # scripts without spaces
+COMMON, EVEN = 0.05, 0.25  # a word of so many texts, and of all themes alike, names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,31 +149,49 @@ def name_groups(
 
     A phrase counts once for each writer, and only if `MIN_WRITERS` or more use it.
     """
-    people = {writer: place for place, writer in enumerate(dict.fromkeys(writers))}
-    counter = CountVectorizer(token_pattern=_WORD, ngram_range=(1, 3), binary=True)
+    counter = CountVectorizer(analyzer=_phrases, binary=True)
     try:
         present = counter.fit_transform(texts).tocoo()
     except ValueError:  # no words at all
         return [()] * (groups.max() + 1)
-    words = counter.get_feature_names_out()
-    used = np.unique(
-        np.stack([[people[w] for w in writers]])[0][present.row] * len(words) + present.col
-    )
-    is_shared = np.bincount(used % len(words), minlength=len(words)) >= MIN_WRITERS
-    counts = np.zeros((groups.max() + 1, len(words)))
+    phrases = counter.get_feature_names_out()
+    _, people = np.unique(writers, return_inverse=True)
+    pairs = np.unique(people[present.row] * len(phrases) + present.col)
+    is_shared = np.bincount(pairs % len(phrases), minlength=len(phrases)) >= MIN_WRITERS
+    counts = np.zeros((groups.max() + 1, len(phrases)))
     np.add.at(counts, (groups[present.row], present.col), 1)
     shares = counts / np.bincount(groups, minlength=len(counts))[:, None]
+    is_even = (shares.mean(axis=0) > COMMON) & (shares.min(axis=0) > EVEN * shares.max(axis=0))
+    even = set(phrases[is_even])
+    says = [even.isdisjoint({one.split(" ")[0], one.split(" ")[-1]}) for one in phrases]
     typical = shares * np.log1p(shares / np.maximum(shares.mean(axis=0), 1e-9))
-    typical *= np.where(np.char.count(words.astype(str), " ") > 0, 1.5, 1.0)  # says more
-    typical[:, ~is_shared] = 0
-    return [_distinct(words[np.argsort(-row, kind="stable")], row) for row in typical]
+    typical *= np.where([len(_parts(one)) > 1 for one in phrases], 1.5, 1.0)  # says more
+    typical[:, ~(is_shared & np.array(says))] = 0
+    return [_distinct(phrases[np.argsort(-row, kind="stable")], row) for row in typical]
+
+
+def _phrases(text: str) -> list[str]:
+    """Return one to three words in a row; of scripts without spaces, two to four signs."""
+    words = _WORD.findall(_SIGNS.sub(" ", text.lower()))
+    found = [
+        " ".join(words[start : start + size])
+        for size in (1, 2, 3)
+        for start in range(len(words) - size + 1)
+    ]
+    for run in _SIGNS.findall(text):
+        found += [run[at : at + size] for size in (2, 3, 4) for at in range(len(run) - size + 1)]
+    return found
+
+
+def _parts(phrase: str) -> set[str]:
+    return set(phrase) if _SIGNS.match(phrase) else set(phrase.split())
 
 
 def _distinct(ordered: np.ndarray, scores: np.ndarray) -> tuple[str, ...]:
     """Return the first phrases of which none shares a word with an earlier one."""
     chosen: list[str] = []
     for phrase in ordered[: int((scores > 0).sum())]:
-        if not {word for one in chosen for word in one.split()} & set(phrase.split()):
+        if all(_parts(phrase).isdisjoint(_parts(one)) for one in chosen):
             chosen.append(str(phrase))
         if len(chosen) == PHRASES:
             break
