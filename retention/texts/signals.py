@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 BATCH = 64  # texts between two reports of progress
+MAX_NEW = 2_000  # embedded in one run, the newest first; a list must not wait for years of texts
 
 
 def update(lake: "Lake", progress: Progress = silent) -> int:
@@ -31,7 +32,7 @@ def update(lake: "Lake", progress: Progress = silent) -> int:
     rows = texts[["text_id", "customer_id", "occurred_at", "available_at"]].assign(
         digest=digest, vector=before.vector.where(before.digest == digest, None)
     )
-    missing = np.flatnonzero(rows.vector.isna()) if embedding.is_installed() else np.empty(0, int)
+    missing = np.flatnonzero(rows.vector.isna() & embedding.is_installed())[-MAX_NEW:]
     for start in range(0, len(missing), BATCH):
         progress(start, len(missing), gettext("Reading what customers wrote"))
         part = missing[start : start + BATCH]

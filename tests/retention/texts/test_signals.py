@@ -81,6 +81,14 @@ def test_stars_say_the_mood_and_other_texts_learn_from_them(voiced, embeds):
     assert ((predicted > 0.5) == is_good).all()
 
 
+def test_newest_texts_are_embedded_first(voiced, embeds, monkeypatch):
+    monkeypatch.setattr(signals, "MAX_NEW", 100)
+    for known in (100, 200, 300, 300):
+        signals.update(voiced.lake)
+        frame = voiced.lake.table("text_signals").order_by("occurred_at", "text_id").execute()
+        assert frame.vector.notna().tolist() == [False] * (300 - known) + [True] * known
+
+
 def test_without_the_extra_moods_are_those_of_stars(voiced, monkeypatch):
     monkeypatch.setattr(signals.embedding, "E5", None)
     signals.update(voiced.lake)

@@ -15,16 +15,18 @@ from retention.reports.voices import voices, voices_line
 from retention.texts import embedding
 from tests import shop as tiny
 from tests.retention.texts.conftest import embeds, texts, voiced  # noqa: F401 - fixtures
+from tests.workers.harness import ADMIN, ask, job
 from tests.world import scalars
 from workers.job_requests import Forget, Sweep, Voices
-from workers.tasks.runner import run_inline
+from workers.tasks.runner import run_inline, run_job
 
 
 @pytest.fixture
-def desk(voiced, embeds):  # noqa: F811
+def desk(admin_shop, embeds):  # noqa: F811
     """A shop with texts at the end of its data."""
-    clock.configure(fixed=voiced.end + timedelta(hours=1))
-    return voiced
+    tiny.add(admin_shop, texts(), "texts")
+    clock.configure(fixed=admin_shop.end + timedelta(hours=1))
+    return admin_shop
 
 
 def run(desk, request, user="operator"):
@@ -71,20 +73,27 @@ def test_texts_after_the_end_change_nothing(desk):
     assert again.to_json() == themes.to_json()
 
 
-def test_quotes_are_masked_and_leave_with_their_writer(desk):
+def test_quotes_are_masked_and_leave_messages_with_their_writer(desk):
     at = desk.end - timedelta(days=1)
     words = "late parcel again, still waiting for the parcel, tell ann@x.de or 0171 5551234"
     row = texts(1).assign(text_id="own", text=words, customer_id="c0001", occurred_at=at)
     tiny.add(desk, row, "texts")
-    report = week(desk, 3)
-    stored = json.dumps(report, ensure_ascii=False)
-    assert "tell … or …" in stored
-    assert "ann@x.de" not in stored
-    run(desk, Forget(customer_id="c0001"))
-    left = json.dumps(scalars(desk.database, select(Job.result)), ensure_ascii=False)
-    left += json.dumps(scalars(desk.database, select(Outbox.payload)), ensure_ascii=False)
-    assert "tell …" not in left
-    assert "tell …" not in json.dumps(week(desk, 3), ensure_ascii=False)
+
+    def shown(request):
+        stored = ask(desk.database, request, request.kind, channel=ADMIN)
+        run_job(desk.database, stored.id, "test")
+        assert job(desk.database, stored.id).error is None
+        results = scalars(desk.database, select(Job.result).where(Job.kind == "voices"))
+        posts = scalars(desk.database, select(Outbox.payload).where(Outbox.key.endswith(":quotes")))
+        return [json.dumps(each, ensure_ascii=False) for each in (*results, *posts)]
+
+    result, message = shown(Voices(since=desk.end - timedelta(days=3)))
+    assert "tell … or …" in result
+    assert "tell … or …" in message
+    assert "ann@x.de" not in result + message
+    result, message = shown(Forget(customer_id="c0001"))
+    assert "tell" not in result + message
+    assert "theme" in message
 
 
 def test_themes_are_stored_once_and_the_digest_names_the_first(desk):
