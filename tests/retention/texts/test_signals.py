@@ -9,8 +9,10 @@ import pytest
 from retention import erasure
 from retention.db.tables import DirectoryEntry
 from retention.features import build
+from retention.lake.importing.import_files import import_files
 from retention.lake.schema import TABLES
 from retention.lake.storage import delta_store
+from retention.lake.suggesting.suggest import suggest
 from retention.texts import signals, upkeep
 from retention.window import Window
 from tests import shop as tiny
@@ -157,3 +159,25 @@ def test_old_texts_are_deleted_after_their_period(voiced, embeds):
         assert len(ids) == 300
         assert "old" not in set(ids)
         assert delta_store.open_table(voiced.lake.root, TABLES[name]) is not None
+
+
+@pytest.mark.parametrize(
+    ("table", "head", "row"),
+    [
+        (
+            "texts",
+            "Review ID,user_id,created_at,body,lang,rating,type",
+            "r1,c1,2025-01-05,Late,en,1,review",
+        ),
+        ("relations", "customer_id,friend_id,type,date", "c1,c2,friend,2025-01-05"),
+    ],
+)
+def test_map_is_proposed_for_texts_and_relations(shop_copy, tmp_path, table, head, row):
+    file = tmp_path / "rows.csv"
+    file.write_text(f"{head}\n{row}\n")
+    path = tmp_path / "map.toml"
+    path.write_text(suggest(shop_copy.lake, table, str(file), None))
+    report = import_files(
+        shop_copy.lake, shop_copy.database, shop_copy.settings, table, [str(file)], path
+    )
+    assert report.rows_accepted == 1
