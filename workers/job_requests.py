@@ -258,6 +258,15 @@ class Sales(Anonymous, OfSome):
     last: date
 
 
+class Voices(Request):
+    """Report what customers wrote about."""
+
+    kind = "voices"
+    title = gettext("Voices")
+    deed = gettext("see what customers write")
+    since: Moment | None = None  # None: a week before
+
+
 class CohortCsv(Request):
     """Send a cohort's customers as a file."""
 
@@ -366,7 +375,7 @@ class ImportFiles(Request):
     deed = gettext("import files")
     names_customers = False
     table: Literal[
-        "events", "customers", "items", "treatments", "relations", "redemptions", "bounces"
+        "events", "customers", "items", "treatments", "relations", "texts", "redemptions", "bounces"
     ]
     files: tuple[str, ...]
     map_path: str | None = None

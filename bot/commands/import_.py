@@ -27,8 +27,8 @@ DATABASE_TABLES = {
     help=gettext(
         "Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) "
         "into a table of the lake.\n\n"
-        "Tables are events, customers, items, treatments and relations; redemptions are"
-        " codes that were used, and bounces copies of\n"
+        "Tables are events, customers, items, treatments, relations and texts (reviews, "
+        "tickets, replies, surveys); redemptions are codes that were used, and bounces copies of\n"
         "campaigns that came back.\n\n"
         "The same file imported twice changes nothing; rows that cannot be used are "
         "kept aside, with the reason."

@@ -41,6 +41,7 @@ SUMMARIES = {
     "sales": gettext(
         "Sales, orders, customers and new customers of some days, against as many days before."
     ),
+    "voices": gettext("What customers write about: themes, their change, and the revenue at risk."),
     "audience": gettext("Named groups of customers: save, list, show, delete."),
     "glossary": gettext("What the desk's words mean. Without a word, all of them."),
     "ask": gettext("Ask in a sentence, in English or Chinese; see the command for it."),

@@ -70,6 +70,10 @@ TASKS = {
     "sales": _task(
         gettext("See the sales of some days"), "sales", "sales --from 2017-09-01 --to 2017-09-07"
     ),
+    "voices show": _task(
+        gettext("See what customers write about"), "voices", "voices --since 2017-09-01"
+    ),
+    "voices rename": _task(gettext("Rename a theme"), 'voices rename 3 "Late delivery"'),
     "glossary": _task(gettext("See what a word means"), "glossary", "glossary hold-out"),
     "source quarantine": _task(
         gettext("See webhooks that could not be imported"),

@@ -14,7 +14,7 @@ from zipfile import ZIP_DEFLATED
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from retention.churn import calibration, estimators, tuning
+from retention.churn import calibration, estimators, text_gate, tuning
 from retention.churn.evaluation import rolling, uncertainty
 from retention.churn.lost_margin import derived_tiers
 from retention.churn.model_selection import CandidateSet, select_candidates
@@ -208,6 +208,7 @@ def fit(
     progress: Progress = silent,
 ) -> TrainedChurn:
     """Select, calibrate and fit a model on a training set."""
+    training = text_gate.without_useless_texts(training)
     selection = select_candidates(training)
     X, y = training.stacked(training.columns)
     _require_both_classes(y, training)

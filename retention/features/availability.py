@@ -27,6 +27,7 @@ _SOURCES = {  # source of a feature in the catalogue → facts of which it needs
     "treatments": ("campaigns",),
     "ratings": ("ratings",),
     "support": ("support",),
+    "texts": ("texts",),
 }
 _GROUPS = {"spend": ("amounts",), "channel": ("channels",)}
 _COLUMNS = {
@@ -78,6 +79,9 @@ def _available(lake: "Lake", cutoff: datetime) -> frozenset[str]:
     facts = {str(fact) for fact, value in row.execute().iloc[0].items() if value == value and value}
     if sent.filter(sent.arm == "treatment").limit(1).count().execute():
         facts.add("campaigns")
+    moods = lake.table("text_signals", before=cutoff)
+    if moods.filter(moods.mood.notnull()).limit(1).count().execute():
+        facts.add("texts")
     if items.filter(items.brand.notnull()).limit(1).count().execute():
         facts.add("brands")
     return frozenset(facts)

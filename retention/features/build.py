@@ -60,6 +60,7 @@ def build(
         "recent": lambda: engine.table("events", before=cutoff, since=since),
         "items": lambda: engine.table("items"),
         "treatments": lambda: engine.table("treatments", before=cutoff),
+        "signals": lambda: engine.table("text_signals", before=cutoff),
     }
     selected = tuple(name for name in NAMES if name in names)
     spec = FeatureSpec(*window, clock_changes(lake.zone, cutoff.year), selected)
@@ -90,6 +91,7 @@ def _compiled_sql(spec: FeatureSpec) -> str:
 
     places = {name: place(name) for name in ("events", "items", "treatments")}
     places["recent"] = place("events", "recent")
+    places["signals"] = place("text_signals", "signals")
     return str(ibis.to_sql(expression(**places, now=NOW_PLACEHOLDER, spec=spec), dialect="duckdb"))
 
 
@@ -120,6 +122,7 @@ def expression(
     recent: "ibis.Table",
     items: "ibis.Table",
     treatments: "ibis.Table",
+    signals: "ibis.Table",
     *,
     now: int,
     spec: FeatureSpec,
@@ -127,7 +130,7 @@ def expression(
     """Build the feature expression from canonical tables, in any engine.
 
     `recent`: the events of the last 4H.
-    `items`: the shop's catalogue.
+    `items`: the shop's catalogue. `signals`: moods of texts.
     `spec`: horizon, activity window, clock changes and feature names.
     """
     h, selected = float(spec.horizon_days), set(spec.names)
@@ -159,6 +162,7 @@ def expression(
         *of_others,
         engagement.campaign_features(treatments, now, h),
         engagement.channel_features(folded),
+        engagement.text_features(signals, now),
     )
     for number, part in enumerate(parts):
         if columns & {*part.columns}:  # unique names keep this one query, which is planned faster

@@ -242,6 +242,11 @@ _OF_OTHERS: Rows = {
         ("rating_last", "last rating given", "rating"),
     ),
     ("opinion", "support"): (("support_4h", "contacts with support in the last 4H", "contacts"),),
+    ("opinion", "texts"): (
+        ("complaints_30d", "texts with a bad mood in the last 30 days", "texts"),
+        ("complaint_recency", "days since the last text with a bad mood", "days"),
+        ("mood_last", "mood of the last text: 0 bad, 1 good", "share"),
+    ),
 }
 
 
@@ -329,6 +334,7 @@ ZERO_IF_MISSING = (  # without events: 0; other features: missing
     "campaigns_4h",
     "ratings",
     "support_4h",
+    "complaints_30d",
 )
 
 

@@ -129,6 +129,20 @@ def channel_features(visits: "ibis.Table") -> "ibis.Table":
     )
 
 
+COMPLAINT = 0.5  # a mood below it; `retention.texts.mood` predicts moods
+
+
+def text_features(signals: "ibis.Table", now: int) -> "ibis.Table":
+    """Compute features of what customers wrote; `signals`: the lake's table ``text_signals``."""
+    s = signals.filter(signals.mood.notnull())
+    age, is_bad = (now - seconds(s.occurred_at)) / float(DAY), s.mood < COMPLAINT
+    return s.group_by("customer_id").agg(
+        complaints_30d=(is_bad & (age <= 30)).cast("int64").sum().cast("float64"),
+        complaint_recency=age.min(where=is_bad),
+        mood_last=s.mood.argmin(age + s.mood / 1e6),  # ties: the lower one
+    )
+
+
 # computed from the columns of one row
 RATIOS: "dict[str, Callable[[ibis.Table], ibis.Value]]" = {
     "views_per_order": lambda c: c.views_4h / c.orders_4h.nullif(0),

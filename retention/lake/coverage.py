@@ -91,12 +91,12 @@ def _latest(events: Any) -> datetime | None:
 
 def _measure(lake: "Lake") -> TimeRange:
     ends = _ends_of(lake.table("events"))
-    links = delta_store.open_table(lake.root, LINKS)
+    links = delta_store.files(delta_store.open_table(lake.root, LINKS))
     evident = None
-    if links is not None:
+    if links:  # none either where an erasure deleted the only one
         evident = lake.duckdb.execute(
             "SELECT make_timestamp(max(epoch_us(evident_at))) "  # noqa: S608
-            f"FROM read_parquet({delta_store.files(links)!r})"
+            f"FROM read_parquet({links!r})"
         ).fetchall()[0][0]
     oldest, newest = (
         moment and moment.replace(tzinfo=UTC) for moment in (ends["oldest"], ends["newest"])

@@ -28,7 +28,8 @@ from retention.text import gettext
 MAX_SHARED_ROWS = 100  # rows with one e-mail address that may be one customer
 MAX_NAMESAKES = 5  # named in an error
 MAX_CANDIDATES = 2_000  # compared for a nearest match
-FOLLOWED_TABLES = ("events", "customers", "items", "relations", "links")  # tables of the lake
+# Tables of the lake
+FOLLOWED_TABLES = ("events", "customers", "items", "relations", "texts", "links")
 
 
 def followed_state(lake: Lake) -> str:
@@ -117,16 +118,17 @@ _COLUMNS = ("customer_id", "canonical_id", "pseudonym", "email_hash", "display_n
 
 
 def _entries(lake: Lake, settings: Settings) -> list[dict]:
-    events, customers, relations = (
+    events, customers, relations, texts = (
         lake.table(name, identity="stored").get_name()
-        for name in ("events", "customers", "relations")
+        for name in ("events", "customers", "relations", "texts")
     )
     people = lake.identities.canonical_ids()
     rows = lake.duckdb.execute(
         "SELECT id, c.email, c.name, c.attributes FROM "
         f'(SELECT DISTINCT customer_id AS id FROM "{events}" '
         f'UNION SELECT customer_id FROM "{customers}" '
-        f'UNION SELECT customer_id FROM "{relations}" UNION SELECT other_id FROM "{relations}") '
+        f'UNION SELECT customer_id FROM "{relations}" UNION SELECT other_id FROM "{relations}" '
+        f'UNION SELECT customer_id FROM "{texts}") '
         f'LEFT JOIN "{customers}" AS c ON c.customer_id = id ORDER BY id'
     ).fetchall()
     key = settings.key

@@ -36,6 +36,7 @@ from retention.lake.schema import (
     IBIS_TYPES,
     SQL_TYPES,
     TABLES,
+    TIMES,
     Column,
     Table,
 )
@@ -169,10 +170,10 @@ class Lake:
         It is empty if nothing was imported. Purchases of an order have the type ``cancelled`` if
         the whole order was cancelled, as known ``before``.
 
-        `name`: ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
-        `before`: events: only those that happened and were known before this time. Treatments: only
-        those sent before it.
-        `since`: events: only those at or after this time; older files are not opened.
+        `name`: ``events``, ``customers``, ``items``, ``treatments``, ``relations`` or ``texts``.
+        `before`: events and texts: only those that happened and were known before this time.
+        Treatments: only those sent before it.
+        `since`: events and texts: only those at or after this time; older files are not opened.
         `identity`: ``"now"``: customer ids follow today's links. A datetime: links as decided by
         then. ``"stored"``: ids as imported.
         Returns: times are naive UTC.
@@ -434,15 +435,15 @@ def _column_sql(column: Column, stored: bool) -> str:
 
 
 def _time_filter(name: str, since: datetime | None, before: datetime | None) -> str:
-    if name not in ("events", "treatments"):
+    if name not in TIMES:
         return ""
-    at = "sent_at" if name == "treatments" else "occurred_at"
+    at = TIMES[name]
     conditions = []
     if since is not None:
         conditions.append(f"{at} >= {_sql_time(since)}")
     if before is not None:
         conditions.append(f"{at} < {_sql_time(before)}")
-    if before is not None and name == "events":
+    if before is not None and "available_at" in TABLES[name].names:
         conditions.append(f"(available_at IS NULL OR available_at < {_sql_time(before)})")
     if name == "events":
         later = f" OR superseded_at >= {_sql_time(before)}" if before is not None else ""

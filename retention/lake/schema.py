@@ -25,6 +25,7 @@ EVENT_TYPES = (
 MESSAGE_CHANNELS = ("email", "sms", "whatsapp")
 ARMS = ("treatment", "control")
 RELATIONS = ("follow", "refer", "friend", "household", "gift")
+TEXT_KINDS = ("review", "ticket", "email_reply", "survey")
 EARLIEST = date(1700, 1, 1)  # limit of nanosecond timestamps
 LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
@@ -219,6 +220,34 @@ RELATED = Table(
     ),
     key=("customer_id", "other_id", "kind"),
 )
+TEXTS = Table(
+    "texts",
+    (
+        _column("text_id", "text", "identity; without one, the hash of what the row says"),
+        _column("customer_id*", "text", "who wrote"),
+        _column("occurred_at*", "moment", "when they wrote"),
+        _column("available_at", "moment", "when the shop could first read it, where that is later"),
+        _column("kind*", "text", "what it is", TEXT_KINDS),
+        _column("text*", "text", "what they wrote"),
+        _column("language", "text", "its language, like en; of a locale, the first part"),
+        _column("stars", "number", "stars given with it, 1 to 5"),
+    ),
+    key=("text_id",),
+)
+TEXT_SIGNALS = Table(  # follow from the texts: retention.texts
+    "text_signals",
+    (
+        _column("text_id*", "text", "which text"),
+        _column("customer_id*", "text", "who wrote"),
+        _column("occurred_at*", "moment", "when they wrote"),
+        _column("available_at", "moment", "when the shop could first read it"),
+        _column("digest", "text", "hash of the text that the vector is of"),
+        _column("vector", "text", "the text's embedding, 384 numbers of 16 bits in base64"),
+        _column("mood", "number", "from 0, bad, to 1, good; by its stars, else predicted"),
+    ),
+    key=("text_id",),
+    importable=False,
+)
 SCORES = Table(
     "scores",
     (
@@ -300,8 +329,18 @@ LISTS = Table(  # stored in SQL, not in the lake (retention.audiences.lists)
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, SCORES, LINKS)
+    table.name: table
+    for table in (
+        *(EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, TEXTS, TEXT_SIGNALS, SCORES, LINKS),
+    )
 }
+# Tables with a history, and the time by which `before` and `since` select their rows.
+TIMES = {"events": "occurred_at", "texts": "occurred_at", "text_signals": "occurred_at"}
+TIMES |= {"treatments": "sent_at"}
+# Texts that may name other customers, too.
+FREE_TEXTS = {"events": "query", "texts": "text"}
+_TEXT_CONTENT = "concat_ws(chr(31), customer_id, kind, epoch_us(occurred_at), text)"
+TEXT_ID = f"coalesce(text_id, md5({_TEXT_CONTENT}))"
 
 EVENT_IDENTITY = (
     "source",

@@ -52,6 +52,13 @@ PERIODS = (
         gettext("the desk scores and measures with them"),
     ),
     Period(
+        "texts",
+        gettext("what customers wrote, with its mood and embedding"),
+        ("lake",),
+        timedelta(days=730),
+        gettext("themes and moods need no older ones; counted back from the newest event"),
+    ),
+    Period(
         "old_versions",
         gettext("earlier versions of the lake's files"),
         ("lake",),

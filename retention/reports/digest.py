@@ -25,6 +25,7 @@ from retention.reports import charts
 from retention.reports.customer_history import newest_lists
 from retention.reports.outlook import Risk, latest_outcome, risk
 from retention.reports.verdicts import digest_headline
+from retention.reports.voices import voices_line
 from retention.reports.week import WEEK, Week, week
 from retention.risk.policy import load_policy, thresholds
 from retention.settings import Settings
@@ -102,6 +103,7 @@ def digest(
         fresh = _freshness(lake, session, moment.at)
         due_calls = calls.count_due(session, clock.now())
         by_rules = _list_by_rules(session, moment.at) if churn_row else None
+        voices = voices_line(lake, session, moment.at)
         unowned_calls = calls.count_due(session, clock.now(), is_owned=False)
     progress(4, 6, gettext("Choosing what customers at risk would like"))
     customers = list(now.high[:MAX_CUSTOMERS]) if now else []
@@ -139,6 +141,7 @@ def digest(
         "came_true": checked.as_dict() if checked else None,
         "campaigns": campaigns,
         "top_items": top_items,
+        "voices": voices,
         "data": fresh,
         "demo": settings.demo,
         "work": {

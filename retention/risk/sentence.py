@@ -237,4 +237,5 @@ _SHORT_AMOUNTS = {
     "campaigns_4h": marked("{amount} received; typical {typical}"),
     "rating_mean": marked("rates {amount} on average; typical {typical}"),
     "support_4h": marked("{amount} with support; typical {typical}"),
+    "complaints_30d": marked("{amount} in the last 30 days; typical {typical}"),
 }

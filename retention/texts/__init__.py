@@ -1,1 +1,1 @@
-"""What customers write, and what people say."""
+"""What customers write, and what people say: embeddings, mood, themes, quotes and speech."""

@@ -162,6 +162,15 @@ SALES = {"first": "2017-09-25", "last": "2017-10-01", "days": 7, "as_of": AT, "i
 SALES |= {"revenue": 91947.2, "orders": 3120, "customers": 1395, "new": 12, "note": ""}
 SALES |= {"before": {"revenue": 93756.1, "orders": 3201, "customers": 1293, "new": 9}}
 SALES |= {"currency": "USD", "audience": "vips"}
+QUOTE = {"customer": "G2VX-HM34", "text": "The parcel came two weeks late …", "stars": 1}
+THEME = {"number": 3, "title": "late parcel, still waiting, two weeks", "texts": 14, "before": 8}
+THEME |= {"phrases": ["late parcel", "still waiting", "two weeks"], "name": "", "customers": 13}
+THEME |= {"complaints": 12, "revenue_at_risk": 1790.0, "quotes": [QUOTE] * 3}
+VOICES = {"since": AT, "until": AT, "known": 412, "needed": 60, "texts": 31, "customers": 28}
+VOICES |= {"before": 22, "revenue_at_risk": 2410.0, "themes": [THEME] * 12, "currency": "USD"}
+VOICES |= {
+    "note": "The newest event is of 01 Oct 2017, so this is as of the day after, not of today."
+}
 PROGRAMME = {"since": AT, "verdict": "gain", "campaigns": 3, "treated": 2320, "held_out": 122}
 PROGRAMME |= {"share": 0.05, "simulated": True}
 PROGRAMME["months"] = [
@@ -414,6 +423,9 @@ def samples() -> dict[str, dict[str, Any]]:
         "customers/list": CUSTOMERS,
         "customers/why": DECISIONS,
         "sales/period": SALES,
+        "voices/week": VOICES,
+        "voices/quotes": VOICES,
+        "voices/renamed": {"number": 3, "name": "Late parcels", "phrases": THEME["phrases"]},
         "report/programme": PROGRAMME,
         "talk/ran": TALK,
         "talk/heard": {

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from retention.lake.importing.import_log import ImportReport
     from retention.lake.reading.sources import SourceCheck
 
-TABLES = ("events", "customers", "items", "treatments", "relations", "redemptions", "bounces")
+TABLES = (
+    *("events", "customers", "items", "treatments", "relations", "texts"),
+    *("redemptions", "bounces"),
+)
 
 
 def import_table(

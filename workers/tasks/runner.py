@@ -61,6 +61,7 @@ SHARED = {
     "sales": "reports.figures",
     "shop_reconcile": "shops.nightly_check",
     "tidy": "data.lake_upkeep",
+    "voices": "reports.figures",
 }
 
 

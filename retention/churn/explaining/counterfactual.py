@@ -36,6 +36,7 @@ MAX_ORDERS = 4
 SOONER_DAYS = 3
 NOON = 0.5  # days; "20 days ago" means the middle of that day
 _EVENTS, _TREATMENTS = "hypothetical_events", "hypothetical_treatments"
+_SIGNALS = "hypothetical_signals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,10 @@ class _HypotheticalLake:
 
     def __enter__(self) -> "_HypotheticalLake":
         events = self.lake.table("events", before=self._cutoff).get_name()
-        sent = self.lake.table("treatments", before=self._cutoff).get_name()
+        sent, wrote = (
+            self.lake.table(name, before=self._cutoff).get_name()
+            for name in ("treatments", "text_signals")
+        )
         mine = f"customer_id = {self._customer}"
         copies = f"range({len(self._order_ages)}) AS copies(copy)"
         order = "coalesce(order_id, CAST(CAST(occurred_at AS DATE) AS VARCHAR))"
@@ -228,15 +232,16 @@ class _HypotheticalLake:
                 SELECT {order} FROM {_EVENTS}_own WHERE event_type = 'purchase'
                 ORDER BY occurred_at DESC, {order} LIMIT 1)
         """)
-        run(f"""
-            CREATE OR REPLACE TEMP TABLE {_TREATMENTS} AS
-            SELECT sent.* REPLACE (CAST(copy AS VARCHAR) AS customer_id)
-            FROM "{sent}" AS sent, {copies} WHERE {mine}
-        """)
+        for copy, own in ((_TREATMENTS, sent), (_SIGNALS, wrote)):
+            run(f"""
+                CREATE OR REPLACE TEMP TABLE {copy} AS
+                SELECT own.* REPLACE (CAST(copy AS VARCHAR) AS customer_id)
+                FROM "{own}" AS own, {copies} WHERE {mine}
+            """)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in (f"{_EVENTS}_own", _EVENTS, _TREATMENTS):
+        for name in (f"{_EVENTS}_own", _EVENTS, _TREATMENTS, _SIGNALS):
             self.lake.duckdb.execute(f"DROP TABLE IF EXISTS {name}")
 
     def _added(self) -> str:
@@ -251,9 +256,9 @@ class _HypotheticalLake:
     def table(
         self, name: str, before: datetime | None = None, since: datetime | None = None
     ) -> "ibis.Table":
-        """Return the copies' events or treatments, or another table."""
-        if name == "treatments":
-            return self.lake.con.table(_TREATMENTS)
+        """Return the copies' events, treatments or moods, or another table."""
+        if name in ("treatments", "text_signals"):
+            return self.lake.con.table(_TREATMENTS if name == "treatments" else _SIGNALS)
         if name != "events":
             return self.lake.table(name)
         if since is None:

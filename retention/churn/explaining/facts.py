@@ -455,7 +455,11 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
         Amount("campaigns_4h", count, "campaign", None),
     ),
     "contacts": (Amount("contacts_lapsed", percent, more_raises=True),),
-    "opinion": (Amount("rating_mean", _tenths), Amount("support_4h", count, "contact", True)),
+    "opinion": (
+        Amount("rating_mean", _tenths),
+        Amount("support_4h", count, "contact", True),
+        Amount("complaints_30d", count, "complaint", True),
+    ),
 }
 _AMOUNT_SENTENCES = {
     "orders_1h": marked("{amount} in the last {one_h} days"),
@@ -485,6 +489,7 @@ _AMOUNT_SENTENCES = {
         "{amount} of their close contacts did not order in the last {one_h} days"
     ),
     "support_4h": marked("{amount} with support in the last {four_h} days"),
+    "complaints_30d": marked("{amount} written in the last 30 days"),
 }
 GROUPS = frozenset({*_AMOUNTS, *(group for fact in FACTS for group in fact.groups)})
 AMOUNT_OF = {amount.column: amount for amounts in _AMOUNTS.values() for amount in amounts}

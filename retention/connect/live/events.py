@@ -21,7 +21,7 @@ from retention.lake.schema import EARLIEST, EVENT_TYPES, EVENTS
 from retention.text import gettext
 
 MAX_EVENTS = 1_000  # of one call
-MAX_TEXT, MAX_QUERY = 255, 1_000  # characters
+MAX_TEXT, MAX_QUERY, MAX_WRITTEN = 255, 1_000, 10_000  # characters
 MAX_DEPTH = 32  # of JSON; the context of a tracking library has about five levels
 MAX_NUMBER = 1e12  # of an amount or a quantity; a larger one is no price
 MAX_CLOCK_SKEW = timedelta(days=1)  # as for imported files
@@ -61,6 +61,9 @@ class CanonicalEvent(TypedDict):
     channel: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
     source: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
     store: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
+    # Of a review or a contact with support: a row of `schema.TEXTS`, too.
+    text: NotRequired[Annotated[str, StringConstraints(max_length=MAX_WRITTEN)] | None]
+    language: NotRequired[Annotated[str, StringConstraints(max_length=16)] | None]
 
 
 @dataclass(frozen=True, slots=True)

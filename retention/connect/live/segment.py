@@ -137,6 +137,8 @@ def _track(mapped: MappedMessages, place: int, message: Mapping[str, Any], now: 
         "query": properties.get("query"),
         "rating": properties.get("rating"),
     }
+    if event_type == "review":
+        common["text"] = properties.get("review_body")
     products = properties.get("products")
     if event_type not in _WITH_PRODUCTS or not isinstance(products, list) or not products:
         total = properties.get("revenue", properties.get("total"))

@@ -54,6 +54,16 @@ class PlaceList(TeamKeyed):
     updated_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
 
+class TextThemes(TeamKeyed):
+    """The themes of what customers write (`retention.texts.themes`), with the names people gave."""
+
+    __tablename__ = "text_themes"
+
+    content: Mapped[dict[str, Any]]
+    texts: Mapped[int]  # that they were found in
+    found_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
 class ChurnDefinition(Numbered):
     """A definition of churn; the newest of a team applies."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Identity = datetime | Literal["now", "stored"]
 CONSENTS = ("marketing_consent", "sms_consent", "whatsapp_consent", "tracking_consent")
-CUSTOMER_TABLES = ("events", "customers", "treatments")
+CUSTOMER_TABLES = ("events", "customers", "treatments", "texts", "text_signals")
 _UNREAD = ("probability", "evidence", "decided_by")
 _COLUMNS = [name for name in LINKS.names if name not in _UNREAD]
 

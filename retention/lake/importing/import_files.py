@@ -69,7 +69,7 @@ def import_files(
 
     `lake`, `database`, `settings`: target; without a database there is no import log and no
     customer directory.
-    `table`: ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
+    `table`: ``events``, ``customers``, ``items``, ``treatments``, ``relations`` or ``texts``.
     `files`: paths, or one SQLAlchemy URL together with ``query``.
     `map_path`: the map file; without one the source has canonical column names already.
     `source`: value of ``events.source``; overrides the map.

@@ -14,7 +14,7 @@ from retention.lake.cleaning import faulty_events
 from retention.lake.identity import links
 from retention.lake.importing.order_states import ORDER, OrderStates, changed_rows_sql
 from retention.lake.lake import Lake
-from retention.lake.schema import EVENT_CONTENT, EVENT_ID, EVENTS, Table
+from retention.lake.schema import EVENT_CONTENT, EVENT_ID, EVENTS, TEXT_ID, TEXTS, Table
 from retention.lake.storage import delta_store
 
 _MONEY = f"hash({EVENT_CONTENT['quantity']}, {EVENT_CONTENT['amount']})"
@@ -238,6 +238,8 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
     Returns: for customers: ids with new identity keys (`links.ids_with_new_keys`).
     """
     con = lake.duckdb
+    if table is TEXTS:
+        con.execute(f"UPDATE staged SET text_id = {TEXT_ID}")
     keys = ", ".join(table.key)
     last = (
         "SELECT * EXCLUDE (_reason) FROM staged "

@@ -31,7 +31,7 @@ from retention.lake.importing.import_writer import EventWriter, upsert_staged
 from retention.lake.importing.mapping import literal
 from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
 from retention.lake.lake import Lake
-from retention.lake.schema import CUSTOMERS, EVENT_ID, EVENTS
+from retention.lake.schema import CUSTOMERS, EVENT_ID, EVENTS, TEXTS
 from retention.lake.storage import delta_store
 from retention.privacy import erased
 from retention.settings import Settings
@@ -96,6 +96,7 @@ def append(
         report = replace(report, rows_read=job.rows)
     finally:
         job.close()
+    merge_texts(lake, database, settings, lines)
     return LiveReport(report, frozenset(customers), codes, job.currency, frozenset(sources))
 
 
@@ -318,6 +319,41 @@ def merge(lake: Lake, database: Database, lines: bytes) -> int:
         report = import_log.link_customers(lake, rules, report, new_keys)
         import_log.log_import(lake, database, report, "identify")
     return int(changed)
+
+
+TEXT_KIND_OF = {"review": "review", "support": "ticket"}  # by the type of event
+
+
+def merge_texts(lake: Lake, database: Database | None, settings: Settings, lines: bytes) -> int:
+    """Add the texts of reviews and of contacts with support; return how many were new.
+
+    `lines`: NDJSON of checked events.
+    """
+    if b'"text":' not in lines:
+        return 0
+    con = lake.duckdb
+    types = dict.fromkeys(
+        ("event_id", "customer_id", "event_type", "text", "language"), pa.string()
+    )
+    types |= {"occurred_at": pa.int64(), "available_at": pa.int64(), "rating": pa.float64()}
+    kind = " ".join(f"WHEN '{event}' THEN '{kind}'" for event, kind in TEXT_KIND_OF.items())
+    with delta_store.locked(lake.root, TEXTS):
+        con.register("live_lines", _parse(lines, types))
+        try:
+            con.execute(
+                "CREATE OR REPLACE TABLE staged AS SELECT event_id AS text_id, customer_id, "
+                "make_timestamp(occurred_at) AS occurred_at, "
+                "make_timestamp(available_at) AS available_at, "
+                f"CASE event_type {kind} END AS kind, trim(text) AS text, language, "
+                "CASE WHEN rating BETWEEN 1 AND 5 THEN rating END AS stars, "
+                "NULL::VARCHAR AS _reason FROM live_lines "
+                "WHERE kind IS NOT NULL AND trim(text) <> ''"
+            )
+            erased.load_erased(database, settings).delete_staged(con)
+            return upsert_staged(lake, TEXTS, TEXTS.names)[0]
+        finally:
+            con.unregister("live_lines")
+            con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
 
 
 def _stage(lake: Lake, lines: bytes) -> None:

@@ -355,6 +355,10 @@ def _faults(column: Column, value: str, type_: str) -> list[str]:
         values = {"column": column.name, "values": ", ".join(column.values)}
         reason = Reason(ReasonCode.UNKNOWN_VALUE, values)
         faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {literal(reason.key)} END")
+    if column.name == "stars":
+        values = {"column": column.name, "values": "1 … 5"}
+        reason = Reason(ReasonCode.UNKNOWN_VALUE, values)
+        faults.append(f"CASE WHEN {value} NOT BETWEEN 1 AND 5 THEN {literal(reason.key)} END")
     if column.name == "occurred_at":
         tomorrow = f"{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
         future = literal(Reason(ReasonCode.FUTURE_TIME).key)

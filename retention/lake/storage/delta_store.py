@@ -432,8 +432,8 @@ T = TypeVar("T")
 
 
 def data_state(lake: "Lake", *, all_tables: bool = False) -> tuple[Any, ...]:
-    """Return the lake's path and the newest commits of events and links, or of all tables."""
-    tables = TABLES.values() if all_tables else (TABLES["events"],)
+    """Return the lake's path and the newest commits of what features read, or of all tables."""
+    tables = TABLES.values() if all_tables else (TABLES["events"], TABLES["text_signals"])
     return str(lake.root), *(newest_commit(lake.root, table) for table in (*tables, LINKS))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
-from retention.lake.schema import DELTA_TYPES, EVENT_IDENTITY, TABLES, Column
+from retention.lake.schema import DELTA_TYPES, EVENT_IDENTITY, TABLES, TIMES, Column
 from retention.lake.storage import delta_store
 from retention.text import gettext
 
@@ -102,7 +102,7 @@ class SparkTables:
         cancelled = self.cancelled(before) if name == "events" else []
         if cancelled:
             rows = _mark_cancelled(session, rows, cancelled)
-        people = self.people(before) if name in ("events", "treatments") else {}
+        people = self.people(before) if name in TIMES else {}
         if people:
             rows = _with_canonical_ids(session, rows, people)
         version, linked = delta_store.version_number(delta), "_linked" if people else ""
@@ -115,14 +115,14 @@ def _time_filter(rows: Any, name: str, since: datetime | None, before: datetime 
     """Filter a Spark frame by time as `retention.lake.Lake.table` does."""
     from pyspark.sql.functions import col
 
-    if name not in ("events", "treatments"):
+    if name not in TIMES:
         return rows
-    at = col("sent_at" if name == "treatments" else "occurred_at")
+    at = col(TIMES[name])
     if since is not None:
         rows = rows.where(at >= since.astimezone(UTC))
     if before is not None:
         rows = rows.where(at < before.astimezone(UTC))
-    if before is not None and name == "events":
+    if before is not None and "available_at" in TABLES[name].names:
         is_known = col("available_at").isNull() | (col("available_at") < before.astimezone(UTC))
         rows = rows.where(is_known)
     if name == "events":

@@ -322,6 +322,7 @@ AMOUNTS = {
     "rating_mean": "rates 2.0 on average",
     "support_4h": "2 contacts with support in the last 28 days",
     "contacts_lapsed": "200% of their close contacts did not order in the last 7 days",
+    "complaints_30d": "2 complaints written in the last 30 days",
 }
 
 
@@ -337,7 +338,7 @@ def test_facts_and_amounts_are_told_with_their_numbers_and_windows():
     }
     more_raises = {name: amount.more_raises for name, amount in facts.AMOUNT_OF.items()}
     assert {name for name, raises in more_raises.items() if raises} == {
-        *("returns_4h", "support_4h", "contacts_lapsed")
+        *("returns_4h", "support_4h", "contacts_lapsed", "complaints_30d")
     }
     assert {name for name, raises in more_raises.items() if raises is None} == {
         *("basket_mean", "discount_share", "redemptions_4h", "weekend_share", "weekday_share"),

@@ -19,7 +19,7 @@ _ORDERED = ("purchase", "return", "coupon_redeem")
 
 
 def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd.DataFrame]:
-    """Return events, items and treatments before `CUTOFF`."""
+    """Return events, items, treatments and moods before `CUTOFF`."""
     rng = np.random.default_rng(seed)
     p = [0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02]
     kind = rng.choice(EVENT_TYPES, rows, p=p)
@@ -55,7 +55,19 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
     events = pd.concat(
         [events, event(event_type="cart", occurred_at=day(0.001), item_id="i2")["events"]]
     )
-    return {"events": events, "items": _items(rng), "treatments": _treatments(rng, customers)}
+    tables = {"events": events, "items": _items(rng), "treatments": _treatments(rng, customers)}
+    return tables | {"text_signals": _signals(rng, customers)}
+
+
+def _signals(rng: np.random.Generator, customers: int, rows: int = 120) -> pd.DataFrame:
+    ages = pd.to_timedelta(rng.integers(9, 7_776_000, rows), unit="s")
+    columns = {
+        "text_id": [f"t{number}" for number in range(rows)],
+        "customer_id": [f"c{number:02d}" for number in rng.integers(0, customers // 2, rows)],
+        "occurred_at": pd.Timestamp(CUTOFF) - ages,
+        "mood": np.where(rng.random(rows) < 0.1, np.nan, rng.random(rows).round(3)),
+    }
+    return pd.DataFrame(columns)
 
 
 def _items(rng: np.random.Generator) -> pd.DataFrame:

@@ -84,8 +84,16 @@ def test_future_events_change_no_feature(base, rows):
         "events": frame,
         "items": pd.DataFrame({"item_id": ["i1000"], "category": ["kind 1"]}),
         "treatments": pd.DataFrame({"customer_id": ["c01", "c02"]}).assign(**row),
+        "text_signals": _later_moods(),
     }
     pd.testing.assert_frame_equal(with_more(home, future), before)
+
+
+def _later_moods() -> pd.DataFrame:
+    """Moods of texts at or after the cutoff, or read only then."""
+    late = {"occurred_at": every.day(2), "available_at": every.CUTOFF}
+    rows = [{"occurred_at": every.CUTOFF, "available_at": None}, late]
+    return pd.DataFrame(rows).assign(text_id=["next", "late"], customer_id="c01", mood=0.0)
 
 
 def test_event_window_is_half_open(base):

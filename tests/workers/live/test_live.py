@@ -394,3 +394,17 @@ def test_population_stays_when_a_measurement_fails(desk, monkeypatch):
 def test_packed_rows_are_restored():
     rows = [{"customer_id": "é\n", "amount": 1.5}]
     assert [json.loads(line) for line in inbox.unpack(inbox.pack(rows)).splitlines()] == rows
+
+
+def test_texts_of_live_reviews_and_support_reach_the_lake_once(desk):
+    said = {"text": "Too late!", "language": "en", "rating": 2.0}
+    rows = event(1, event_type="review", **said), event(2, event_type="support", text="Help")
+    for _ in range(2):
+        drain(desk, *rows, event(3, text="of a view"))
+        forget_keys(desk)
+    found = Lake.open(desk.settings).table("texts").order_by("text_id").execute()
+    columns = found[["text_id", "kind", "text", "stars"]].astype(object)
+    assert columns.where(columns.notna(), None).to_numpy().tolist() == [
+        ["live-1", "review", "Too late!", 2.0],
+        ["live-2", "ticket", "Help", None],
+    ]

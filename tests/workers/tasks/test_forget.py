@@ -439,6 +439,8 @@ RETURNED = [
     ("treatments", MINE | {"campaign_id": "c1", "arm": "treatment", "sent_at": tiny.BEGIN}),
     ("relations", OTHERS | {"other_id": "c0001", "kind": "follow"}),
     ("relations", MINE | {"other_id": "c0002", "kind": "follow"}),
+    ("texts", MINE | {"text_id": "t", "occurred_at": tiny.BEGIN, "kind": "ticket", "text": "Late"}),
+    ("text_signals", MINE | {"text_id": "t", "occurred_at": tiny.BEGIN, "mood": 0.0}),
     (
         "links",
         OTHERS

@@ -72,8 +72,14 @@ def _with_a_customer_everywhere(own):
     relation = {"customer_id": OTHER, "other_id": WHO, "kind": "follow"}
     link = {"link_id": "l", "customer_id": OTHER, "same_as": WHO, "method": "email", "seq": 1}
     link |= {"probability": 1.0, "state": "rejected", "decided_at": own.end, "decided_by": "U1"}
+    said = {"occurred_at": own.begin, "kind": "review", "text": f"ask {EMAIL} or {NAME}"}
+    wrote = {"text_id": "t1", "customer_id": WHO, **said}
+    named = {"text_id": "t2", "customer_id": OTHER, **said}
     treated = {"campaign_id": "c", "customer_id": WHO, "arm": "control", "sent_at": own.begin}
-    for table, row in (("relations", relation), ("links", link), ("treatments", treated)):
+    for table, row in (
+        *(("relations", relation), ("links", link), ("treatments", treated)),
+        *(("texts", wrote), ("texts", named)),
+    ):
         own_rows = delta_store.to_arrow(_frame(row), TABLES[table])
         delta_store.append(own.lake.root, TABLES[table], own_rows)
     _run(own, Sweep(tier="low", top=500))

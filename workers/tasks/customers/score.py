@@ -22,6 +22,7 @@ from retention.registry import champion, definition_in_force
 from retention.registry.model_cache import churn_model, open_recommender
 from retention.reports import charts, customer_history
 from retention.reports.customer_history import is_listed
+from retention.reports.last_text import last_text
 from retention.risk import rules
 from retention.risk.policy import LAPSED, load_policy, thresholds, tier_of
 from retention.risk.reasons import policy_features, reasons_for_tier
@@ -133,10 +134,12 @@ def _history(
         ids = merged_ids(lake, customer)
         campaigns = customer_history.campaigns_of(lake, session, ids, context.business_at)
         reactions = tracking.latest(session, ids, at)
+        text = last_text(lake, session, customer, at)
     return {
         "trend": trend,
         "last_orders": customer_history.last_orders(lake, customer, at),
         "campaigns": campaigns,
+        "last_text": text,
         "reactions": {kind: moment.isoformat() for kind, moment in reactions.items()},
     }
 

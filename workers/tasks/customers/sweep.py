@@ -35,6 +35,7 @@ from retention.risk.sentence import short_reason
 from retention.risk.sweep import MAX_EVIDENCE, change_since, sweep
 from retention.templating import RAISES, direction
 from retention.text import gettext
+from retention.texts import signals
 from workers import user_roles
 from workers.customers.audience_filter import check_fields, list_name, restrict, restrict_where
 from workers.job_requests import Retrain, Sweep
@@ -64,6 +65,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         row = champion(session, "churn")
     trained = churn_model(settings, row) if row else None
     lake, policy = Lake.open(settings), load_policy(settings)
+    signals.update(lake, context.progress)
     check_fields(lake, request.where)
     definition = ensure_definition(lake, context.database)
     swept = sweep(

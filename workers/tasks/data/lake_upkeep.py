@@ -18,6 +18,7 @@ from retention.privacy.periods import keep
 from retention.reports import quality
 from retention.risk.policy import load_policy
 from retention.text import gettext
+from retention.texts import signals, upkeep
 from workers.job_requests import DataQuality, Tidy
 from workers.queue.jobs import OPEN
 from workers.tasks.interface import Context, Outcome, Post, page_post
@@ -59,6 +60,8 @@ def run_tidy(request: Tidy, context: Context) -> Outcome:
 
     traces_before = clock.wall().date() - keep("logs")
     logs.drop_traces(settings.home / logs.TRACES, traces_before)
+    upkeep.drop_old(lake)
+    signals.update(lake, context.progress)
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
     data = {"dropped": dropped, "erased_again": len(returned)}
     return Outcome(data, apply=apply, after_commit=database.truncate_log)

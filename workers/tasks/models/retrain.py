@@ -26,6 +26,7 @@ from retention.registry.churn_definition import (
     resolve_definition,
 )
 from retention.text import gettext
+from retention.texts import signals
 from workers.job_requests import Retrain
 from workers.queue import completion
 from workers.tasks.interface import Context, Outcome, Post
@@ -42,6 +43,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     """
     settings = context.settings
     lake = Lake.open(settings)
+    signals.update(lake, context.progress)
     with context.database.reading() as session:
         before = completion.published_parts(session, context.job_id)
     # All models of a job have one cutoff and definition, also those of later attempts.

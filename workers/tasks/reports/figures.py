@@ -4,15 +4,20 @@ from retention import clock
 from retention.campaigns.measurement.programme_result import programme_result
 from retention.campaigns.planning.product_details import average_margin
 from retention.campaigns.planning.programme_holdout import require_holdout
+from retention.db import Transaction
+from retention.errors import BadInput
 from retention.lake import Lake
+from retention.lake.lake import MAX_FRESH_DAYS
 from retention.registry.churn_definition import ensure_definition
 from retention.reports import promises
 from retention.reports.cohorts import cohorts
 from retention.reports.shop_figures import customer_figures, sales_figures
+from retention.reports.voices import WEEK, voices
 from retention.risk.policy import load_policy
 from retention.text import gettext
+from retention.texts import theme_store
 from workers.customers.audience_filter import full_name, members_of
-from workers.job_requests import Cohort, Customers, ProgrammeReport, PromisesReport, Sales
+from workers.job_requests import Cohort, Customers, ProgrammeReport, PromisesReport, Sales, Voices
 from workers.tasks.interface import Context, Outcome, Post
 
 
@@ -77,6 +82,29 @@ def run_sales(request: Sales, context: Context) -> Outcome:
         "note": " ".join(members.warnings) if members else "",
     }
     return Outcome(data, (Post("sales/period", data),))
+
+
+def run_voices(request: Voices, context: Context) -> Outcome:
+    """Report the themes of what customers wrote, and store them if they are new."""
+    lake, database = Lake.open(context.settings), context.database
+    as_of = lake.as_of(None, MAX_FRESH_DAYS)
+    since = request.since or as_of.at - WEEK
+    if since >= as_of.at:
+        text = gettext("--since is {since:%Y-%m-%d}, but the data ends on {end:%Y-%m-%d}.")
+        message = text.format(since=lake.local(since), end=lake.local(as_of.at))
+        raise BadInput(message, field="since")
+    report, found = voices(lake, database, since, as_of.at, context.progress)
+    data = {**report, "currency": lake.currency(context.settings), "note": as_of.note}
+    posts = [Post("voices/week", data)]
+    if any(theme["quotes"] for theme in data["themes"]):
+        message = f"job:{context.job_id}"
+        posts.append(Post("voices/quotes", data, f"{message}:quotes", thread_key=message))
+
+    def apply(session: Transaction) -> None:
+        if found is not None:
+            theme_store.save(session, found.to_json(), report["known"])
+
+    return Outcome(data, tuple(posts), apply=apply)
 
 
 def run_programme_report(request: ProgrammeReport, context: Context) -> Outcome:

@@ -6,7 +6,7 @@ from alembic import op
 from retention.db.migrations.columns import row_id, utc
 
 revision = "0047_policy_proposals"
-down_revision = "0045_bound_secrets"
+down_revision = "0046_text_themes"
 branch_labels = None
 depends_on = None
 

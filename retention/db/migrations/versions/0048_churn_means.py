@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0048_churn_means"
-down_revision = "0045_bound_secrets"
+down_revision = "0047_policy_proposals"
 branch_labels = None
 depends_on = None
 
