@@ -4,7 +4,6 @@ from typing import Any
 
 from retention import clock
 from retention.campaigns.learning import proposals
-from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.db import Transaction
 from retention.db.tables import PolicyProposal
@@ -23,7 +22,7 @@ def proposal_post(session: Transaction, proposal: PolicyProposal) -> Post:
 def shown(session: Transaction, proposal: PolicyProposal) -> dict[str, Any]:
     """Return a proposal as plain data."""
     campaign = find_campaign(session, proposal.campaign_id)
-    return proposals.proposal_data(proposal, campaign, Body.of(campaign).currency)
+    return proposals.proposal_data(proposal, campaign, campaign.body["currency"])
 
 
 def listed(session: Transaction) -> list[dict[str, Any]]:

@@ -2,9 +2,13 @@
 
 import json
 
+from retention.db.tables import CampaignEditor, PolicyProposal
 from retention.risk.policy import load_policy
+from tests import world
+from tests.bot import message_samples
 from tests.bot.campaign import fill, opened
-from tests.bot.wire import ADMIN, ANALYST
+from tests.bot.wire import ADMIN, ANALYST, LEAD
+from tests.workers.harness import wait
 from workers import action_ids
 
 BUDGET = "campaign.budget"
@@ -62,3 +66,33 @@ def test_window_that_another_admin_overtook_changes_nothing(workspace, settings)
     assert load_policy(settings).campaign.budget == 900
     fill(workspace, action_ids.POLICY_VIEW, "1", ANALYST, "h3", **{BUDGET: "700"})
     assert load_policy(settings).campaign.budget == 900
+
+
+def test_approver_who_did_not_write_the_campaign_approves_a_proposal(workspace, settings, database):
+    evidence = message_samples.OFFERS
+    place = "rules.High risk.discount"
+    with database.transaction() as session:
+        session.add(world.campaign("k7m2x9", body={"currency": "USD"}))
+        session.flush()
+        session.add(CampaignEditor(campaign_id="k7m2x9", user_id=ADMIN))
+        values = {"before": {place: 0.15}, "after": {place: 0.1}, "evidence": evidence}
+        session.add(PolicyProposal(campaign_id="k7m2x9", channel="C0CRM", **values))
+
+    def in_force():
+        return load_policy(settings).rule("High risk").discount
+
+    assert "policy approve 1" in json.dumps(workspace.run("policy proposals", LEAD))
+    assert "policy approve 1" not in json.dumps(workspace.run("policy proposals", ANALYST))
+    for user in (ANALYST, ADMIN):  # without the role, and an author
+        workspace.run("policy approve 1", user)
+        assert in_force() == 0.15
+    workspace.press(action_ids.RUN_COMMAND, "policy approve 1", LEAD)
+    wait(lambda: in_force() == 0.1)
+    assert in_force() == 0.1
+    workspace.run("policy rollback 0", ADMIN)
+    assert in_force() == 0.15
+
+
+def test_terminal_approves_no_proposal(home, cli):
+    cli.error("policy approve 1")
+    assert cli.json("policy proposals")["proposals"] == []
