@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from bot.commands.parameters import DAY_OR_TIME, option
+from bot.commands.parameters import DAY_OR_TIME, integer, option
 from bot.commands.tree import Answer, Call, group, request
 from retention.text import gettext
 from retention.texts import theme_store
@@ -29,7 +29,7 @@ def show(call: Call, since: datetime | None) -> Voices:
     role="analyst",
     help=gettext('Give a theme your own name; "" takes its own words back.'),
 )
-@click.argument("theme", type=int)
+@click.argument("theme", type=integer())
 @click.argument("name", nargs=-1, required=True)
 def rename(call: Call, theme: int, name: tuple[str, ...]) -> Answer:
     """Rename a theme."""
