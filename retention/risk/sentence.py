@@ -235,6 +235,7 @@ _SHORT_AMOUNTS = {
     "carts_1h": marked("{amount} in carts; typical {typical}"),
     "emails_1h": marked("{amount} opened; typical {typical}"),
     "campaigns_4h": marked("{amount} received; typical {typical}"),
+    "contacts_lapsed": marked("{amount} of close contacts silent; typical {typical}"),
     "rating_mean": marked("rates {amount} on average; typical {typical}"),
     "support_4h": marked("{amount} with support; typical {typical}"),
     "complaints_30d": marked("{amount} in the last 30 days; typical {typical}"),
