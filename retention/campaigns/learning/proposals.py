@@ -46,8 +46,8 @@ def find_proposal(session: Transaction, number: int) -> PolicyProposal:
     """Return a proposal of the team."""
     found = session.scalars(session.own(PolicyProposal, id=number)).one_or_none()
     if found is None:
-        text = gettext("There is no proposal {number}; `/retention policy proposals` lists them.")
-        raise BadInput(text.format(number=number), field="proposal")
+        text = gettext("There is no proposal {number}.")
+        raise BadInput(text.format(number=number), field="proposal", hint="proposals")
     return found
 
 

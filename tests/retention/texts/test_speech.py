@@ -30,6 +30,12 @@ OTHERS = (
 SPEEDS = (130, 175)  # words a minute
 
 
+def voice(test):
+    """Mark a test of the recogniser, which needs the extra: make test-voice."""
+    missing = pytest.mark.skipif(speech.Decoder is None, reason="make test-voice")
+    return pytest.mark.voice(missing(test))
+
+
 def spoken(folder: Path, text: str, speed: int) -> Path:
     path = folder / "said.wav"
     command = ["espeak-ng", "-v", "en-us", "-s", str(speed), "-w", str(path), text]
@@ -50,7 +56,7 @@ def tone(seconds: float, rate: int = speech.RATE) -> np.ndarray:
     return 8_000 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
 
 
-@pytest.mark.voice
+@voice
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_spoken_sentences_of_the_list_are_heard_or_refused(tmp_path, speed):
     heard = [speech.recognise(spoken(tmp_path, text, speed)) for text in COMMANDS]
@@ -61,7 +67,7 @@ def test_spoken_sentences_of_the_list_are_heard_or_refused(tmp_path, speed):
     assert not misread
 
 
-@pytest.mark.voice
+@voice
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_most_other_sentences_are_refused(tmp_path, speed):
     heard = [speech.recognise(spoken(tmp_path, text, speed)) for text in OTHERS]
@@ -69,7 +75,7 @@ def test_most_other_sentences_are_refused(tmp_path, speed):
     assert sum(map(bool, heard)) <= len(OTHERS) / 2
 
 
-@pytest.mark.voice
+@voice
 @pytest.mark.parametrize("name", ["said.mp3", "said.m4a", "said.ogg"])
 def test_other_formats_are_converted(tmp_path, name):
     path = spoken(tmp_path, "is the model still good", 130)
@@ -78,14 +84,14 @@ def test_other_formats_are_converted(tmp_path, name):
     assert speech.recognise(other) == "is the model still good"
 
 
-@pytest.mark.voice
+@voice
 def test_noise_is_no_sentence(tmp_path):
     noise = np.random.default_rng(1).normal(0, 3_000, 5 * speech.RATE)
     assert speech.recognise(write(tmp_path / "noise.wav", noise)) == ""
     assert speech.recognise(write(tmp_path / "tone.wav", tone(5))) == ""
 
 
-@pytest.mark.voice
+@voice
 @pytest.mark.parametrize(
     "path",
     [
@@ -100,7 +106,7 @@ def test_recording_that_cannot_be_a_command_is_refused(tmp_path, path):
         speech.recognise(path(tmp_path))
 
 
-@pytest.mark.voice
+@voice
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"#EXTM3U\nhttp://127.0.0.1/x\n", b"\x00" * 99])
 def test_broken_recording_is_refused(tmp_path, content):
     path = tmp_path / "said.m4a"
