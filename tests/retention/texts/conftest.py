@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.texts import embedding
+from retention.texts import embedding, extra
 from tests import shop as tiny
 
 BAD = (
@@ -37,7 +37,7 @@ def bag_of_words(texts):
 @pytest.fixture
 def embeds(monkeypatch):
     """Embed by words instead of by the model."""
-    monkeypatch.setattr(embedding, "is_installed", lambda: True)
+    monkeypatch.setattr(extra, "is_installed", lambda: True)
     monkeypatch.setattr(embedding, "embed", bag_of_words)
 
 

