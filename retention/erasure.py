@@ -266,6 +266,7 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
     names = [pseudonym(key, customer_id) for key in keys for customer_id in ids]
     session.change(delete(tables.Thread).where(tables.Thread.customer.in_(names)))
     webhook_inbox.empty_quarantined(session)
+    session.execute(delete(tables.TextThemes))  # their phrases may name the customer; found anew
     session.execute(delete(tables.StoredClick))  # what was typed or chosen may name the customer
     for personal in _ONLY_PERSONAL:
         run(delete(personal).where(personal.customer_id.in_(ids)))

@@ -22,9 +22,9 @@ from retention.lake.importing.mapping import parse_section, read_map
 from retention.lake.schema import TABLES
 from retention.lake.suggesting.field_files import propose_field_files
 from retention.lake.suggesting.order_rows import order_rule
-from retention.lake.suggesting.related import joined_files
 from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
+from retention.registry.churn_definition import current_definition, ensure_definition
 from retention.text import gettext
 from workers.job_requests import Request, Retrain, Sweep
 
@@ -76,7 +76,6 @@ def COMMAND(
     from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
     from retention.lake.importing.import_files import display_names, import_files
     from retention.lake.suggesting.preview import preview
-    from retention.registry import ensure_definition
     from retention.reports.at_risk import check_folder, write_list
 
     settings, database, lake = call.settings, call.database, call.lake
@@ -179,8 +178,12 @@ def _open_parts(
     call: Call, files: tuple[str, ...], query: str | None, map_path: Path | None, sheet: str | None
 ) -> Iterator[tuple[list[_Part], list[str]]]:
     """Yield the files by shape with their maps, and how they were joined, for people."""
+    from retention.lake.suggesting.related import joined_files
+
     is_open = not (map_path or query or sheet)
-    if is_open and (proposed := propose_field_files(call.lake, files)):
+    with call.database.reading() as session:
+        means = current_definition(session).means
+    if is_open and (proposed := propose_field_files(call.lake, files, means)):
         yield [_part_of(call, read, proposal) for read, proposal in proposed], []
         return
     with joined_files(call.lake, files, sheet) as (read, joins):

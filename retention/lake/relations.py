@@ -19,6 +19,7 @@ SYMMETRIC_KINDS = ("refer", "friend", "household", "gift")
 MAX_HOUSEHOLD = 6  # customers of one address; more are an office, a home or a parcel shop
 # Keys of a customer's attributes.
 ADDRESS = ("address", "street", "address1", "house_number", "postcode", "zip", "city")
+STREET = ("address", "street", "address1")  # without one, a city would be a home
 GIFT_ADDRESS = ("gift_address", "shipping_address")
 CODE, CODE_OF_OTHER = "referral_code", "referred_by"
 
@@ -49,12 +50,14 @@ def _derived_sql(lake: "Lake", at: datetime) -> str:
     """
     events = f'"{lake.table("events", before=at).get_name()}"'
     people = f'"{lake.table("customers").get_name()}"'
-    listed = ", ".join(_attribute(key) for key in ADDRESS)
+    home = _plain(f"concat_ws(chr(32), {', '.join(_attribute(key) for key in ADDRESS)})")
+    street = f"coalesce({', '.join(_attribute(key) for key in STREET)})"
     gift = f"coalesce({', '.join(_attribute(key) for key in GIFT_ADDRESS)})"
     return (
         " UNION ALL SELECT * FROM (WITH began AS (SELECT customer_id, min(occurred_at) AS first "
         f"FROM {events} GROUP BY 1), person AS (SELECT customer_id, "
-        f"{_plain(f'concat_ws(chr(32), {listed})')} AS home, {_plain(gift)} AS gift, "
+        f"CASE WHEN {street} IS NOT NULL THEN {home} END AS home, "
+        f"{_plain(gift)} AS gift, "
         f"{_plain(_attribute(CODE))} AS code, {_plain(_attribute(CODE_OF_OTHER))} AS by_code "
         f"FROM {people} LEFT JOIN began USING (customer_id) "
         f"WHERE least(first, created_at) < TIMESTAMP '{naive(at)}'), "
@@ -65,7 +68,8 @@ def _derived_sql(lake: "Lake", at: datetime) -> str:
         "UNION ALL SELECT a.customer_id, b.customer_id, 'gift' FROM person a "
         "JOIN person b ON a.gift = b.home WHERE b.home IN (FROM home) "
         "UNION ALL SELECT a.customer_id, b.customer_id, 'refer' FROM person a "
-        "JOIN person b ON a.code = b.by_code)"
+        "JOIN person b ON a.code = b.by_code WHERE a.code IN (SELECT code FROM person "
+        "GROUP BY 1 HAVING count(*) = 1))"  # a code of several, such as "none", is nobody's
     )
 
 

@@ -100,10 +100,14 @@ def definition_in_force(
 def ensure_definition(
     lake: "Lake", database: Database, means: Means | None = None
 ) -> ChurnDefinition:
-    """Return the definition in force, and store it if it was derived or means something else."""
-    definition = definition_in_force(lake, database, means)
+    """Return the definition in force, and store it if it was derived or means something else.
+
+    `means`: counts for the first import only. A later file must not change what churn is.
+    """
     with database.reading() as session:
         stored = current_definition(session)
+        means = means if _newest_row(session) is None else None
+    definition = definition_in_force(lake, database, means)
     is_new = (stored.window, stored.source) != (definition.window, definition.source)
     if (definition.source == "derived" and is_new) or stored.means != definition.means:
         with database.transaction() as session:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from retention import clock
 from retention.db import Database, Transaction
-from retention.db.tables import Cohort
+from retention.db.tables import Cohort, TextThemes
 from retention.features.engagement import COMPLAINT
 from retention.lake import customer_directory
 from retention.privacy import pseudonym
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 WEEK = timedelta(days=7)
 REMEMBERED = timedelta(days=365)  # older texts do not shape the themes
+QUARTER = timedelta(days=91)  # then they are found anew, too
 GROWTH = 1.5  # with so many times the texts, the themes are found anew
 QUOTES = 3
 MIN_QUOTE = 12  # characters; "ok" says nothing
@@ -43,7 +45,7 @@ def voices(
         known = ThemeSet.from_json(row.content) if row else None
         found = None
         newest = texts.tail(MAX_TEXTS)
-        if len(newest) >= MIN_TEXTS and (row is None or len(newest) >= GROWTH * row.texts):
+        if len(newest) >= MIN_TEXTS and (row is None or _is_old(row, len(texts))):
             found = find_themes(
                 signals.decode(newest.vector),
                 newest.text.tolist(),
@@ -60,6 +62,11 @@ def voices(
         if themes:
             data |= _report(lake, session, texts, themes, since, until)
     return data, found
+
+
+def _is_old(row: TextThemes, texts: int) -> bool:
+    """Return whether themes are to be found anew: many texts are new, or a quarter has passed."""
+    return texts >= GROWTH * row.texts or clock.now() - row.found_at >= QUARTER
 
 
 def texts_before(lake: "Lake", until: datetime) -> pd.DataFrame:

@@ -9,7 +9,8 @@ _PERSONAL = re.compile(
     r"\S+@\S+\.\w+|(?:https?://|www\.)\S+|(?<!\w)@\w+|(?<![\w.,])[+(]?\d(?:[\s().,/-]?\d){4,}\w*"
     r"|\b[A-Z]{2}\d{2}[A-Z0-9]{6,}\b|#\s?[\w-]*\d\w*"
 )
-MIN_NAME = 3  # letters; a shorter part of a name is also a word
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+MIN_NAME = 2  # letters; a single one is an initial
 
 
 def mask_personal(text: str, names: Iterable[str] = ()) -> str:
@@ -20,8 +21,12 @@ def mask_personal(text: str, names: Iterable[str] = ()) -> str:
     """
     parts = {part for name in names for part in re.findall(r"\w+", name) if len(part) >= MIN_NAME}
     if parts:
-        words = "|".join(map(re.escape, sorted(parts, key=len, reverse=True)))
-        text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", MASK, text, flags=re.IGNORECASE)
+        # Chinese and Japanese have no spaces between words.
+        words = "|".join(
+            re.escape(part) if _UNSPACED.search(part) else rf"(?<!\w){re.escape(part)}(?!\w)"
+            for part in sorted(parts, key=len, reverse=True)
+        )
+        text = re.sub(words, MASK, text, flags=re.IGNORECASE)
     return _PERSONAL.sub(MASK, text)
 
 

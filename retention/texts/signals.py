@@ -8,7 +8,7 @@ import pandas as pd
 
 from retention.progress import Progress, silent
 from retention.text import gettext
-from retention.texts import embedding, extra, mood
+from retention.texts import embedding, extra
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -27,6 +27,8 @@ def update(lake: "Lake", progress: Progress = silent) -> int:
     lake.remove("text_signals", gone[["text_id"]])
     if texts.empty:
         return len(gone)
+    from retention.texts import mood  # it loads scikit-learn
+
     before = known.set_index("text_id").reindex(texts.text_id).reset_index(drop=True)
     digest = texts.text.map(_digest)
     rows = texts[["text_id", "customer_id", "occurred_at", "available_at"]].assign(

@@ -92,6 +92,7 @@ def _converted(path: Path) -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
     """Convert by ffmpeg, which may open nothing but this file."""
     command = [
         *("ffmpeg", "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"),
+        *("-format_whitelist", "wav,mp3,mov,matroska,ogg,flac,aac"),  # no list of other files
         *("-i", f"file:{path}", "-vn", "-t", str(MAX_SECONDS + 1)),
         *("-f", "s16le", "-ar", str(RATE), "-ac", "1", "pipe:1"),
     ]

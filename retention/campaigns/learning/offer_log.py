@@ -61,6 +61,8 @@ def load_test(
     rows = _assignments(session, campaign.id, list(kinds))
     earned = outcomes.customers.set_index("customer_id")
     rows = rows[rows["customer_id"].isin(earned.index)].reset_index(drop=True)
+    if rows.empty:  # all were erased, for example
+        return None
     earned = earned.loc[rows["customer_id"]]
     place = {name: at + 1 for at, name in enumerate(test.names)}
     treated = rows["treated_share"].to_numpy(float)[:, None]

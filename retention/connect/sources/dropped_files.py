@@ -20,6 +20,7 @@ from retention.lake.suggesting.suggest import MissingColumns, propose
 from retention.number_format import count
 from retention.settings import Settings
 from retention.text import gettext
+from retention.window import Means
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -56,13 +57,21 @@ class FileProposal:
 
 
 def propose_file(
-    lake: "Lake", settings: Settings, path: Path, table_name: str | None = None
+    lake: "Lake",
+    settings: Settings,
+    path: Path,
+    table_name: str | None = None,
+    means: Means = "order",
 ) -> FileProposal:
-    """Propose how a file is imported; nothing is."""
+    """Propose how a file is imported; nothing is.
+
+    `means`: what a purchase is in this shop. A log of activity has views, unless it is activity.
+    """
     if table_name is None:
         table_name = recognise(lake, path)
     table = DROPPABLE[table_name]
-    map_text, format_name, doubts = _map(lake, path, table)
+    has_orders = means != "activity" and lake.newest_event() is not None
+    map_text, format_name, doubts = _map(lake, path, table, has_orders=has_orders)
     proposal = _read(lake, settings, path, table, map_text, format_name)
     return replace(proposal, warnings=(*doubts, *proposal.warnings))
 
@@ -95,10 +104,12 @@ def recognise(lake: "Lake", path: Path) -> str:
         return "items" if "item_id" in items and len(items) > 1 else "events"
 
 
-def _map(lake: "Lake", path: Path, table: Table) -> tuple[str | None, str | None, tuple[str, ...]]:
+def _map(
+    lake: "Lake", path: Path, table: Table, *, has_orders: bool
+) -> tuple[str | None, str | None, tuple[str, ...]]:
     """Return the map or the known format, and what is doubtful."""
     if table.name in TABLES:
-        proposal = propose(lake, table.name, str(path))
+        proposal = propose(lake, table.name, str(path), is_beside_renewals=has_orders)
         if proposal.format_name:
             return None, proposal.format_name, ()
         return proposal.text, None, tuple(doubt.text for doubt in proposal.doubts)

@@ -8,6 +8,7 @@ from retention.lake.reading import sources
 from retention.lake.suggesting.fields import Role, is_learning, role_of
 from retention.lake.suggesting.suggest import Proposal, propose
 from retention.paths import is_url
+from retention.window import Means
 
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 _ORDER: tuple[Role | None, ...] = ("subscription", None, "enrolment", "activity")
 
 
-def propose_field_files(lake: "Lake", files: Sequence[str]) -> list[tuple[list[str], Proposal]]:
+def propose_field_files(
+    lake: "Lake", files: Sequence[str], means: Means = "order"
+) -> list[tuple[list[str], Proposal]]:
     """Return the files of each shape with their map; [] for a shop without such exports.
 
     Activity is a view where the shop has subscriptions. Without them it is a return, if it is
     learning: visits of a shop's pages are none.
+
+    `means`: what a purchase is in a shop that has some.
     """
     named = sources.expand_paths([*files])
     if any(is_url(file) or not Path(file).is_file() for file in named):
@@ -32,7 +37,8 @@ def propose_field_files(lake: "Lake", files: Sequence[str]) -> list[tuple[list[s
             role = role_of(source.columns)
             is_course |= is_learning(source.columns)
         by_role.setdefault(role, []).append(file)
-    has_renewals = "subscription" in by_role
+    has_orders = means != "activity" and lake.newest_event() is not None
+    has_renewals = "subscription" in by_role or ({*by_role} == {"activity"} and has_orders)
     if not by_role.keys() - {None} or (None in by_role and has_renewals):
         return []
     if not has_renewals and not ("activity" in by_role and is_course) and len(by_role) > 1:

@@ -215,7 +215,8 @@ def _subscription(
             Doubt(DoubtCode.CONTENT, "occurred_at", start.name, text.format(column=start.name))
         )
     plan, number = chosen.get("plan"), chosen.get("id")
-    key = quoted((number or plan or chosen["customer_id"]).name)
+    parts = [chosen["customer_id"], *filter(None, [number or plan])]  # many share a plan
+    key = ", ".join(quoted(part.name) for part in parts)
     price = chosen.get("fee") or chosen.get("price")
     reason = gettext("a row for each payment: at the start, and again each period until the end")
     order_reason = gettext("the subscription and the day of the payment")

@@ -74,6 +74,12 @@ def test_corrected_address_leaves_no_relation_behind(lake):
     assert {"ben"} & {who for who, *_ in pairs(lake)} == set()
 
 
+def test_a_city_is_no_home_and_a_code_of_several_is_nobodys(lake):
+    keep(lake, {f"new{n}": {"city": "Bonn", "referral_code": "none"} for n in range(3)})
+    keep(lake, {"late": {"referred_by": "none"}})
+    assert not [pair for pair in pairs(lake) if pair[0].startswith(("new", "late"))]
+
+
 def test_address_of_many_is_no_household(lake):
     keep(lake, {f"office{n}": {"address": "Tower 1"} for n in range(MAX_HOUSEHOLD + 1)})
     assert not [who for who, *_ in pairs(lake) if who.startswith("office")]

@@ -109,6 +109,10 @@ def test_personal_data_is_masked(text, masked):
     assert mask_personal(text, ["Ann Lee"]) == masked
 
 
+def test_name_in_a_language_without_spaces_is_masked():
+    assert mask_personal("我是张伟，快递太慢了", ["张伟"]) == "我是…，快递太慢了"
+
+
 def test_quote_is_one_short_line():
     text = quote("late\nagain " + "and again " * 40)
     assert len(text) <= 142

@@ -154,7 +154,7 @@ def test_later_orders_change_no_proposal(sending):
         outcomes = collect_outcomes(desk.lake, session, campaign)
         policy = load_policy(desk.settings)
         again = learn_from_result(desk.lake, session, campaign, outcomes, policy, ())
-    assert again == first
+    assert rounded(again) == rounded(first)
 
 
 @pytest.mark.nightly
@@ -214,4 +214,12 @@ def test_replay_compares_a_file_with_the_policy_in_force(sending):
     first = replayed(0.2)
     desk.bring("purchase", clock.now(), desk.scalars(select(Assignment.customer_id)))
     desk.wait(days=1)
-    assert replayed(0.2) == first
+    # The engine adds the profits of a customer in any order, so the last digits differ.
+    assert rounded(replayed(0.2)) == rounded(first)
+
+
+def rounded(data):
+    """Round the floats of nested dicts to nine digits."""
+    if isinstance(data, dict):
+        return {name: rounded(value) for name, value in data.items()}
+    return round(data, 9) if isinstance(data, float) else data

@@ -13,6 +13,7 @@ from retention.lake.importing.import_files import import_files
 from retention.lake.suggesting.field_files import propose_field_files
 from retention.lake.suggesting.fields import role_of
 from retention.lake.suggesting.suggest import propose
+from retention.registry.churn_definition import ensure_definition
 from retention.settings import Settings
 from retention.window import Window
 from tests.benchmarks import fields
@@ -77,6 +78,31 @@ def test_subscription_is_one_payment_each_period_until_it_ends(tmp_path):
     assert days_of(events, "d") == ["2023-05-01", "2024-05-01"]
     assert not {*"efg"} & {*events.customer_id}  # quarantined
     assert events[events.customer_id == "d"].amount.tolist() == [99, 99]
+
+
+def test_customers_of_one_plan_share_no_payment(tmp_path):
+    head = "customer,plan,start date,end date,fee\n"
+    rows = "".join(f"c{n},box,2024-01-05,,10\n" for n in range(5)) + "c9,box,2024-03-05,,10\n"
+    events = payments(tmp_path, head + rows)
+    assert len(events) == 16
+    assert events.order_id.is_unique
+
+
+def test_later_file_does_not_change_what_churn_means(tmp_path, database):
+    head = "customer,start date,end date,fee\n"
+    lake, _ = payments_lake(tmp_path, head + "a,2024-01-05,,10\nb,2024-06-06,,10\n")
+    assert ensure_definition(lake, database, "renewal").means == "renewal"
+    assert ensure_definition(lake, database, "activity").means == "renewal"
+
+
+def test_log_of_a_shop_with_orders_has_views_only(tmp_path):
+    head = "customer,start date,end date,fee\n"
+    lake, _ = payments_lake(tmp_path, head + "a,2024-01-05,,10\nb,2024-06-06,,10\n")
+    log = tmp_path / "log.csv"
+    log.write_text("student id,lesson,watched at,minutes\na,one,2024-02-01 10:00,20\n")
+    ((_, proposal),) = propose_field_files(lake, [str(log)], "renewal")
+    assert "purchase" not in proposal.text
+    assert "means" not in proposal.text
 
 
 @pytest.mark.parametrize(
