@@ -33,6 +33,9 @@ from workers.job_request_base import (
 if TYPE_CHECKING:
     from retention.db import Transaction
 
+ImportTable = Literal[
+    "events", "customers", "items", "treatments", "relations", "texts", "redemptions", "bounces"
+]
 DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
     "auto",
@@ -380,9 +383,7 @@ class ImportFiles(Request):
     role = "admin"
     deed = gettext("import files")
     names_customers = False
-    table: Literal[
-        "events", "customers", "items", "treatments", "relations", "texts", "redemptions", "bounces"
-    ]
+    table: ImportTable
     files: tuple[str, ...]
     map_path: str | None = None
     format_name: str | None = None

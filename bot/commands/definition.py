@@ -9,6 +9,7 @@ from retention.registry.churn_definition import (
     change_definition,
     current_definition,
     derive_from,
+    means_in_force,
 )
 from retention.text import gettext
 from retention.window import Means
@@ -54,8 +55,7 @@ def change(
     active = (
         active_window(horizon) if active_within is None else typed_times.days_or_ever(active_within)
     )
-    with call.database.reading() as session:
-        means = means or current_definition(session).means
+    means = means or means_in_force(call.database)
     return _changed(call, ChurnDefinition(horizon, active, "person", means=means))
 
 
@@ -68,9 +68,7 @@ def change(
 def derive(call: Call) -> Answer:
     """Derive the definition of churn from the data."""
 
-    with call.database.reading() as session:
-        means = current_definition(session).means
-    return _changed(call, derive_from(call.lake, means))
+    return _changed(call, derive_from(call.lake, means_in_force(call.database)))
 
 
 def _changed(call: Call, definition: Any) -> Answer:

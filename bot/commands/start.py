@@ -24,7 +24,7 @@ from retention.lake.suggesting.field_files import propose_field_files
 from retention.lake.suggesting.order_rows import order_rule
 from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
-from retention.registry.churn_definition import current_definition, ensure_definition
+from retention.registry.churn_definition import ensure_definition, means_in_force
 from retention.text import gettext
 from workers.job_requests import Request, Retrain, Sweep
 
@@ -181,8 +181,7 @@ def _open_parts(
     from retention.lake.suggesting.related import joined_files
 
     is_open = not (map_path or query or sheet)
-    with call.database.reading() as session:
-        means = current_definition(session).means
+    means = means_in_force(call.database)
     if is_open and (proposed := propose_field_files(call.lake, files, means)):
         yield [_part_of(call, read, proposal) for read, proposal in proposed], []
         return

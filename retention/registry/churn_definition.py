@@ -81,6 +81,12 @@ def current_definition(session: Transaction) -> ChurnDefinition:
     return ChurnDefinition()
 
 
+def means_in_force(database: Database) -> Means:
+    """Return what a purchase is in this shop."""
+    with database.reading() as session:
+        return current_definition(session).means
+
+
 def definition_in_force(
     lake: "Lake", database: Database, means: Means | None = None
 ) -> ChurnDefinition:

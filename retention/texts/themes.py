@@ -77,7 +77,7 @@ class ThemeSet:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ThemeSet":
-        """Read what `to_json` made. A phrase that an erasure removed is left out."""
+        """Read what `to_json` made."""
         themes = [
             Theme(t["number"], tuple(t["phrases"]), _unpacked(t["center"]), t["name"])
             for t in content["themes"]

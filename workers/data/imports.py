@@ -3,7 +3,7 @@
 import tomllib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from sqlalchemy import func, select
 
@@ -31,17 +31,14 @@ from retention.progress import Progress, silent
 from retention.text import gettext
 from retention.window import Means
 from workers.campaigns import messages
-from workers.job_requests import ImportFiles
+from workers.job_requests import ImportFiles, ImportTable
 
 if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.lake.importing.import_log import ImportReport
     from retention.lake.reading.sources import SourceCheck
 
-TABLES = (
-    *("events", "customers", "items", "treatments", "relations", "texts"),
-    *("redemptions", "bounces"),
-)
+TABLES = get_args(ImportTable)
 
 
 def import_table(

@@ -10,35 +10,28 @@ from typing import Any
 
 _SOUND = re.compile(r"\.(wav|mp3|m4a|ogg|oga|opus|flac|aac)$", re.IGNORECASE)
 _CUE_TAG = re.compile(r"<[^>]*>")
+PROCESSING, COMPLETE = "processing", "complete"  # status
 MAX_CHARACTERS = 500  # of a sentence
 
 
 def is_voice(file: dict[str, Any]) -> bool:
     """Return whether a shared file is sound. Slack gives its own recordings a type of video."""
     sound = str(file.get("mimetype") or "").startswith("audio/")
-    return file.get("subtype") == "slack_audio" or sound or bool(_SOUND.search(_name(file)))
+    has_ending = bool(_SOUND.search(str(file.get("name") or "")))
+    return file.get("subtype") == "slack_audio" or sound or has_ending
 
 
-def _name(file: dict[str, Any]) -> str:
-    return str(file.get("name") or "")
-
-
-def is_processing(file: dict[str, Any]) -> bool:
-    """Return whether Slack is still transcribing."""
-    return _transcription(file).get("status") == "processing"
+def status(file: dict[str, Any]) -> str | None:
+    """Return how far Slack's transcription is; None without one."""
+    return _transcription(file).get("status")
 
 
 def words(file: dict[str, Any]) -> str | None:
     """Return Slack's words if the file object has all of them; else None."""
     preview = _transcription(file).get("preview")
-    if not is_complete(file) or not isinstance(preview, dict) or preview.get("has_more"):
+    if status(file) != COMPLETE or not isinstance(preview, dict) or preview.get("has_more"):
         return None
     return str(preview.get("content") or "").strip() or None
-
-
-def is_complete(file: dict[str, Any]) -> bool:
-    """Return whether Slack has transcribed the file."""
-    return _transcription(file).get("status") == "complete"
 
 
 def _transcription(file: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def receive(services: Services, drop: Drop) -> None:
             slack_files.check_size(name, int(file.get("size") or 0))
             if voice_clips.is_voice(file):
                 place = {"place": drop.channel, "root": drop.root}
-                _queue(services, drop, Voice(file_id=file_id, name=name, **place))
+                thread = threads.thread_key(drop.channel, drop.root)
+                _queue(services, drop, Voice(file_id=file_id, name=name, **place), thread)
             else:
                 services.require(drop.user, FilePropose.role, FilePropose.deed)
                 slack_files.check_table(name)
@@ -70,15 +71,16 @@ def receive(services: Services, drop: Drop) -> None:
             _answer(services, drop, file_id, error_message(error, services.settings))
 
 
-def _queue(services: Services, drop: Drop, request: FilePropose | Voice) -> None:
-    is_voice = isinstance(request, Voice)
+def _queue(
+    services: Services, drop: Drop, request: FilePropose | Voice, thread: str | None = None
+) -> None:
     write = partial(
         jobs.submit,
         request=request,
         requested_by=drop.user,
         channel=drop.user,
         idem_key=f"{drop.key}:{request.file_id}",
-        thread_key=threads.thread_key(drop.channel, drop.root) if is_voice else None,
+        thread_key=thread,
         announce=False,
     )
     submission = services.group_commit.store(write)

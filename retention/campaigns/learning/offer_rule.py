@@ -12,8 +12,7 @@ folds, so no customer judges a rule that learned from them (Athey & Wager 2021).
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -52,7 +51,11 @@ class OfferLog:
     @property
     def logged(self) -> np.ndarray:
         """The chance of the arm that each customer got."""
-        return np.asarray(self.chances[np.arange(len(self.taken)), self.taken])
+        return self.of_taken(self.chances)
+
+    def of_taken(self, values: np.ndarray) -> np.ndarray:
+        """Return the value of the arm that each customer got, of (n, arms)."""
+        return np.asarray(values[np.arange(len(self.taken)), self.taken])
 
     @property
     def has_enough(self) -> bool:
@@ -107,10 +110,6 @@ class LearnedRule:
     def is_better(self) -> bool:
         return self.gain.low > 0 and any(arm != OWN for arm in self.chosen.values())
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
-
 
 def learn_rule(log: OfferLog, results_before: int = 0) -> LearnedRule | None:
     """Learn a rule, and estimate what it and each arm would have earned.
@@ -148,7 +147,7 @@ def cross_fit(log: OfferLog) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     predicted, fold = predict_profit(log)
     scores, rows = predicted.copy(), np.arange(len(log.taken))
-    scores[rows, log.taken] += (log.profit - predicted[rows, log.taken]) / log.logged
+    scores[rows, log.taken] += (log.profit - log.of_taken(predicted)) / log.logged
     target = np.zeros(scores.shape)
     for number in range(1, FOLDS):
         rule = choose_arms(log.groups[fold < number], scores[fold < number])
@@ -183,11 +182,10 @@ def value_of(log: OfferLog, target: np.ndarray, predicted: np.ndarray) -> Policy
     `target`: the chance (n, arms) that the rule gives to each arm.
     """
     contrast = target - np.eye(target.shape[1])[HOLDOUT]
-    taken = target[np.arange(len(log.taken)), log.taken]
     return PolicyValue(
         estimate_value(log, contrast, np.zeros(predicted.shape)),
         estimate_value(log, contrast, predicted),
-        offpolicy.effective_sample_size(log.logged, taken),
+        offpolicy.effective_sample_size(log.logged, log.of_taken(target)),
     )
 
 
@@ -237,10 +235,10 @@ def estimate_value(
 
     `level`: of each end of the interval.
     """
-    n, rows = len(log.taken), np.arange(len(log.taken))
-    residual = log.profit - predicted[rows, log.taken]
+    n = len(log.taken)
+    residual = log.profit - log.of_taken(predicted)
     direct = (contrast * predicted).sum(axis=1)
-    weighted = contrast[rows, log.taken] / log.logged * residual
+    weighted = log.of_taken(contrast) / log.logged * residual
     value = float((direct + weighted).mean())
     second = np.square(residual) * (contrast**2 / log.chances).sum(axis=1)
     third = residual**3 * (contrast**3 / log.chances**2).sum(axis=1)

@@ -69,7 +69,7 @@ def replay(
         )
         raise TooLittleData(text.format(tests=len(campaigns), unknown=unknown))
     weights = [
-        effective_sample_size(part.log.logged, part.targets["file"][_at(part.log)])
+        effective_sample_size(part.log.logged, part.log.of_taken(part.targets["file"]))
         for part in usable
     ]
     return {
@@ -160,7 +160,3 @@ def _values(parts: list[Part], name: str) -> dict[str, Any]:
             Estimate(float(value), float(middle - half), float(middle + half))
         )
     return combined
-
-
-def _at(log: OfferLog) -> tuple[np.ndarray, np.ndarray]:
-    return np.arange(len(log.taken)), log.taken

@@ -13,7 +13,7 @@ from retention.lake.importing.mapping import quoted
 from retention.lake.reading import sources as reading
 from retention.lake.schema import BOUNCES, LISTS, REDEMPTIONS, TABLES, Table
 from retention.lake.suggesting.columns import choose_columns
-from retention.lake.suggesting.fields import role_of
+from retention.lake.suggesting.fields import is_beside_orders, role_of
 from retention.lake.suggesting.map_lines import toml_string
 from retention.lake.suggesting.profiles import Profile, plain, profile_columns, synonyms
 from retention.lake.suggesting.suggest import MissingColumns, propose
@@ -70,8 +70,7 @@ def propose_file(
     if table_name is None:
         table_name = recognise(lake, path)
     table = DROPPABLE[table_name]
-    has_orders = means != "activity" and lake.newest_event() is not None
-    map_text, format_name, doubts = _map(lake, path, table, has_orders=has_orders)
+    map_text, format_name, doubts = _map(lake, path, table, means)
     proposal = _read(lake, settings, path, table, map_text, format_name)
     return replace(proposal, warnings=(*doubts, *proposal.warnings))
 
@@ -105,11 +104,12 @@ def recognise(lake: "Lake", path: Path) -> str:
 
 
 def _map(
-    lake: "Lake", path: Path, table: Table, *, has_orders: bool
+    lake: "Lake", path: Path, table: Table, means: Means
 ) -> tuple[str | None, str | None, tuple[str, ...]]:
     """Return the map or the known format, and what is doubtful."""
     if table.name in TABLES:
-        proposal = propose(lake, table.name, str(path), is_beside_renewals=has_orders)
+        is_beside = is_beside_orders(lake, means)
+        proposal = propose(lake, table.name, str(path), is_beside_renewals=is_beside)
         if proposal.format_name:
             return None, proposal.format_name, ()
         return proposal.text, None, tuple(doubt.text for doubt in proposal.doubts)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retention.lake.reading import sources
-from retention.lake.suggesting.fields import Role, is_learning, role_of
+from retention.lake.suggesting.fields import Role, is_beside_orders, is_learning, role_of
 from retention.lake.suggesting.suggest import Proposal, propose
 from retention.paths import is_url
 from retention.window import Means
@@ -37,8 +37,8 @@ def propose_field_files(
             role = role_of(source.columns)
             is_course |= is_learning(source.columns)
         by_role.setdefault(role, []).append(file)
-    has_orders = means != "activity" and lake.newest_event() is not None
-    has_renewals = "subscription" in by_role or ({*by_role} == {"activity"} and has_orders)
+    is_log_alone = {*by_role} == {"activity"}
+    has_renewals = "subscription" in by_role or (is_log_alone and is_beside_orders(lake, means))
     if not by_role.keys() - {None} or (None in by_role and has_renewals):
         return []
     if not has_renewals and not ("activity" in by_role and is_course) and len(by_role) > 1:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from retention.lake.importing.mapping import literal, quoted
 from retention.lake.suggesting.map_lines import Doubt, DoubtCode, Line, column_line, sql_line
@@ -25,6 +25,9 @@ from retention.lake.suggesting.profiles import (
 )
 from retention.text import gettext
 from retention.window import Means
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
 
 Role = Literal["subscription", "enrolment", "activity"]
 PAID_AT = "_paid_at"  # the time of a payment, which the map's `from` computes
@@ -80,6 +83,14 @@ def role_of(columns: Collection[str]) -> Role | None:
     if "time" in names and not has_price and {"lesson", "course", "login"} & {*names}:
         return "activity"
     return None
+
+
+def is_beside_orders(lake: "Lake", means: Means) -> bool:
+    """Return whether a log of activity has views only, because the shop's purchases are others.
+
+    `means`: what a purchase is in this shop.
+    """
+    return means != "activity" and lake.newest_event() is not None
 
 
 def is_learning(columns: Iterable[str]) -> bool:

@@ -13,7 +13,7 @@ from retention.demo.journey import feed, prepare
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
 from retention.paths import create_private_folder
-from retention.registry.churn_definition import current_definition
+from retention.registry.churn_definition import means_in_force
 from retention.text import gettext
 from workers.data import slack_files
 from workers.data.imports import import_list, import_table, store_definition
@@ -83,8 +83,7 @@ def run_file_propose(request: FilePropose, context: Context) -> Outcome:
     key = proposal_key(request.file_id)
     path = slack_files.fetch(web, settings, request.file_id, request.name)
     try:
-        with context.database.reading() as session:
-            means = current_definition(session).means
+        means = means_in_force(context.database)
         proposal = propose_file(Lake.open(settings), settings, path, request.table, means)
     except Refused as refusal:
         # The person can choose another table.

@@ -2,8 +2,8 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from slack_sdk import WebClient
 
@@ -49,28 +49,24 @@ def run(request: Voice, context: Context) -> Outcome:
 def _of_slack(request: Voice, settings: Settings, web: WebClient) -> str | None:
     """Wait for Slack's words; None if it does not transcribe this file."""
     ends_at = time.monotonic() + PATIENCE
-    file = _file(web, request)
-    while voice_clips.is_processing(file) and time.monotonic() < ends_at:
+    file = slack_files.file_object(web, request.file_id, request.name)
+    while voice_clips.status(file) == voice_clips.PROCESSING and time.monotonic() < ends_at:
         time.sleep(CHECK_EVERY)
-        file = _file(web, request)
+        file = slack_files.file_object(web, request.file_id, request.name)
     found = voice_clips.words(file)
-    if found or not voice_clips.is_complete(file) or not file.get("vtt"):
+    if found or voice_clips.status(file) != voice_clips.COMPLETE or not file.get("vtt"):
         return found
     address = str(file["vtt"])
     path = slack_files.fetch_address(web, settings, request.file_id, "words.vtt", address)
     return voice_clips.words_of_vtt(_then_delete(path, _text)) or None
 
 
-def _file(web: WebClient, request: Voice) -> dict[str, Any]:
-    return slack_files.file_object(web, request.file_id, request.name)
-
-
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def _then_delete(path: Path, read: Any) -> str:
+def _then_delete(path: Path, read: Callable[[Path], str]) -> str:
     try:
-        return str(read(path))
+        return read(path)
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
