@@ -23,7 +23,11 @@ setup: $(VENV)/.installed
 # pyspark is 400 MB, torch 2 GB, the recogniser of voice 38 MB, the weights of texts 72 MB.
 OWN = spark deep voice texts
 
-$(OWN:%=setup-%): setup-%: setup
+setup-spark: setup
+setup-deep: setup
+setup-voice: setup
+setup-texts: setup
+$(OWN:%=setup-%): setup-%:
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[$*]' --constraint requirements.lock
 
 $(OWN:%=.venv-%/.installed): .venv-%/.installed: requirements.lock pyproject.toml | $(BIN)/uv
@@ -52,7 +56,11 @@ test-all: test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and desk and not slow'
 
 # Those of voice also need Debian's espeak-ng and ffmpeg.
-$(OWN:%=test-%): test-%: .venv-%/.installed
+test-spark: .venv-spark/.installed
+test-deep: .venv-deep/.installed
+test-voice: .venv-voice/.installed
+test-texts: .venv-texts/.installed
+$(OWN:%=test-%): test-%:
 	.venv-$*/bin/python -m pytest -m $* tests/retention
 
 lint: setup
