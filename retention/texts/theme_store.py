@@ -44,5 +44,15 @@ def rename(session: Transaction, number: int, name: str, by: str) -> dict[str, A
     return {"number": number, "name": name, "phrases": theme["phrases"]}
 
 
+def forget_phrases(session: Transaction) -> None:
+    """Drop the phrases, which may name an erased customer; the next report finds them anew.
+
+    The names that people gave stay with their themes.
+    """
+    if row := stored(session):
+        themes = [each | {"phrases": []} for each in _themes(row)]
+        row.content, row.texts = row.content | {"themes": themes}, 0
+
+
 def _themes(row: TextThemes | None) -> list[dict[str, Any]]:
     return list(row.content["themes"]) if row else []
