@@ -24,6 +24,7 @@ from retention.lake.storage import delta_store
 from retention.lake.storage.old_versions import erase_from_log, erase_from_old_files
 from retention.privacy import pseudonym
 from retention.privacy.erased import ERASED_PREFIX, ErasedCustomers
+from retention.service import store as chats
 from retention.settings import Settings
 from retention.texts import theme_store
 
@@ -56,6 +57,7 @@ _TABLES_WITH_CUSTOMERS = (
     tables.Redemption,
     tables.DirectoryEntry,
     tables.CallEntry,
+    tables.Conversation,
     *_ONLY_PERSONAL,
 )
 _FULL_NAME = re.compile(r"[^\W\d_][^\d@]+ [^\d@]*[^\W\d_]{2}")  # a word alone means much else
@@ -269,6 +271,7 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
     webhook_inbox.empty_quarantined(session)
     theme_store.forget_phrases(session)
     session.execute(delete(tables.StoredClick))  # what was typed or chosen may name the customer
+    rows.update(chats.erase(session, ids))
     for personal in _ONLY_PERSONAL:
         run(delete(personal).where(personal.customer_id.in_(ids)))
     return dict(rows)

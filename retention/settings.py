@@ -43,7 +43,8 @@ log = logging.getLogger(__name__)
 
 # Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
-_OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
+# Made by the operator.
+_OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key", "service_key")
 Port = Annotated[int, Field(ge=1, le=65535)]
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
@@ -57,6 +58,7 @@ _MAY_BE_MISSING = (
     "webhook_key",
     "redemption_key",
     "events_key",
+    "service_key",
     "ask_key",
     "backup_passphrase",
 )
@@ -175,6 +177,16 @@ class Settings(BaseSettings):
     shop_origins: str = ""
     """Origins of the shop's pages, such as `https://shop.example`, separated by commas or blanks.
     Only they may send browser events."""
+    service_key: SecretStr | None = None
+    """Switches on the chat of the shop's pages (`POST /service`), and verifies which customer
+    writes. The shop's server signs with it; no page may hold it."""
+    service_policies: Path | None = None
+    """Folder of the shop's policies as Markdown files, which the chat quotes."""
+    service_channel: Annotated[str, Field(pattern="^([CG][A-Z0-9]+)?$")] = ""
+    """Id of the channel (`C…`) in which people answer customers. Default: the digest's channel."""
+    service_wait_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
+    """Minutes after which a waiting customer is told that nobody is there, and asked for an
+    e-mail address."""
     private_sources: str = ""
     """Private addresses and networks that web sources may use, such as `10.0.0.7` or
     `10.1.0.0/16`, separated by commas or blanks. By default none: a redirect could lead there."""
@@ -471,6 +483,7 @@ def _form(field: str) -> str:
         "doubted_labels": gettext("keep or drop"),
         "log_format": gettext("text or json"),
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
+        "service_wait_minutes": gettext("a whole number of minutes from 1 to 1440, such as 10"),
         "demo": gettext("true or false"),
         "derive_relations": gettext("true or false"),
     }

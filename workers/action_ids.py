@@ -23,6 +23,7 @@ APPROVE_CAMPAIGN = "campaign.approve"
 REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
+CLOSE_CHAT = "service.close"  # value: id of the chat
 CALL_LIST = "campaign.calls"
 CALL_OWNER = "campaign.call_owner"  # of the select below a submitted campaign; read by Approve
 CARD_CALL = "customer.call"  # value of the buttons of a card: its job id

@@ -354,6 +354,18 @@ class DeleteProfile(Anonymous):
     deletion_id: int
 
 
+class ServiceAnswer(Request):
+    """Answer a customer's messages in the chat, or pass them on to people."""
+
+    kind = "service_answer"
+    title = gettext("Customer chat")
+    queue = "interactive"
+    role = "viewer"
+    deed = gettext("answer customers")
+    conversation_id: str
+    seq: int
+
+
 class AlertCheck(Request):
     """Check all alerts."""
 

@@ -32,6 +32,7 @@ from retention.db import Database, Transaction
 from retention.errors import BadInput
 from retention.keys import shared_values
 from retention.privacy import standard_webhooks
+from retention.settings import Settings
 from retention.text import gettext
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ PRESSURE_SECONDS = 0.5  # how long the inbox's depth is remembered
 RETRY_SECONDS = 30
 
 
-class _Refusal(Exception):
+class Refusal(Exception):
     """A call that is not taken; the reply says why."""
 
     def __init__(self, reply: Reply) -> None:
@@ -95,7 +96,7 @@ class EventApi:
         senders = {EVENTS: self._signed, BROWSER: self._from_page}
         try:
             reply = senders.get(request.path, self._messages)(request)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             reply = refusal.reply
         except BadInput as error:
             reply = error_reply(400, str(error))
@@ -109,25 +110,11 @@ class EventApi:
 
     def preflight(self, request: Request) -> Reply:
         """Answer a browser that asks whether a page may call."""
-        allowed = self._cors(request)
-        if not allowed:
-            return error_reply(403, _foreign_origin(request))
-        headers = {
-            **allowed,
-            "Access-Control-Allow-Methods": "POST",
-            "Access-Control-Allow-Headers": "content-type, authorization",
-            "Access-Control-Max-Age": "86400",
-        }
-        return Reply(204, b"", list(headers.items()))
+        return preflight_reply(self._settings, request, "POST")
 
     def script(self, request: Request) -> Reply:
         """Return the JavaScript for the shop's pages."""
-        headers = [
-            ("Content-Type", "text/javascript; charset=utf-8"),
-            ("Cache-Control", "public, max-age=3600"),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        return Reply(200, SCRIPT_FILE.read_bytes(), headers)
+        return script_reply(SCRIPT_FILE)
 
     # ------------------------------------------------------------ senders
 
@@ -137,7 +124,7 @@ class EventApi:
             raise _closed("RETENTION_EVENTS_KEY")
         secret, now = key.get_secret_value(), clock.wall()
         if fault := standard_webhooks.fault(secret, request.headers, request.body, now):
-            raise _Refusal(error_reply(401, fault))
+            raise Refusal(error_reply(401, fault))
         self._check_pressure()
         rows = events.read_rows(_unpacked(request))
         return self._store(events.check_rows(rows, clock.now(), source="events"))
@@ -146,8 +133,8 @@ class EventApi:
         if not self._settings.events_public_key:
             raise _closed("RETENTION_EVENTS_PUBLIC_KEY")
         given = parse_qs(request.query).get("key", [""])[0]
-        if not _is_one_of(given, self._settings.events_public_key):
-            raise _Refusal(error_reply(401, gettext("the public key is wrong")))
+        if not is_one_of(given, self._settings.events_public_key):
+            raise Refusal(error_reply(401, gettext("the public key is wrong")))
         self._check_page(request)
         if len(request.body) > MAX_BROWSER_BYTES:
             raise _too_large(MAX_BROWSER_BYTES)
@@ -194,28 +181,24 @@ class EventApi:
 
     def _has_secret_key(self, request: Request) -> bool:
         secret = self._settings.events_key
-        return secret is not None and _is_one_of(_basic_user(request), secret.get_secret_value())
+        return secret is not None and is_one_of(_basic_user(request), secret.get_secret_value())
 
     def _check_public_key(self, key: str) -> None:
         public_key = self._settings.events_public_key
-        if public_key and _is_one_of(key, public_key):
+        if public_key and is_one_of(key, public_key):
             return
         text = gettext("the write key is wrong; send it as the user of HTTP Basic")
-        raise _Refusal(error_reply(401, text, {"WWW-Authenticate": "Basic"}))
+        raise Refusal(error_reply(401, text, {"WWW-Authenticate": "Basic"}))
 
     def _check_page(self, request: Request) -> None:
         """Check the origin and the rate of a browser."""
         if not self._cors(request):
-            raise _Refusal(error_reply(403, _foreign_origin(request)))
+            raise Refusal(error_reply(403, foreign_origin(request)))
         if refusal := self.calls.refusal(client_address(request)):
-            raise _Refusal(refusal)
+            raise Refusal(refusal)
 
     def _cors(self, request: Request) -> dict[str, str]:
-        """Return the headers that let a page read the answer; empty for a foreign page."""
-        origin = request.header("origin")
-        if origin.lower() not in self._settings.shop_origin_names:
-            return {}
-        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        return cors_headers(self._settings, request)
 
     def _check_pressure(self) -> None:
         """Refuse while too many events wait for the lake."""
@@ -228,7 +211,7 @@ class EventApi:
         if depth >= inbox.MAX_WAITING:
             text = gettext("{events:,} events wait; send this again in {seconds} s")
             text = text.format(events=depth, seconds=RETRY_SECONDS)
-            raise _Refusal(error_reply(429, text, {"Retry-After": str(RETRY_SECONDS)}))
+            raise Refusal(error_reply(429, text, {"Retry-After": str(RETRY_SECONDS)}))
 
     # ------------------------------------------------------------ storing
 
@@ -255,6 +238,38 @@ class EventApi:
         return json_reply(202, counts)
 
 
+def cors_headers(settings: Settings, request: Request) -> dict[str, str]:
+    """Return the headers that let a page read the answer; empty for a foreign page."""
+    origin = request.header("origin")
+    if origin.lower() not in settings.shop_origin_names:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+
+def preflight_reply(settings: Settings, request: Request, methods: str) -> Reply:
+    """Answer a browser that asks whether a page may call."""
+    allowed = cors_headers(settings, request)
+    if not allowed:
+        return error_reply(403, foreign_origin(request))
+    headers = {
+        **allowed,
+        "Access-Control-Allow-Methods": methods,
+        "Access-Control-Allow-Headers": "content-type, authorization",
+        "Access-Control-Max-Age": "86400",
+    }
+    return Reply(204, b"", list(headers.items()))
+
+
+def script_reply(file: Path) -> Reply:
+    """Return a script for the shop's pages."""
+    headers = [
+        ("Content-Type", "text/javascript; charset=utf-8"),
+        ("Cache-Control", "public, max-age=3600"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Reply(200, file.read_bytes(), headers)
+
+
 def client_address(request: Request) -> str:
     """Return the address of a client.
 
@@ -278,7 +293,7 @@ def _unpacked(request: Request, limit: int = MAX_UNPACKED_BYTES) -> bytes:
         return request.body
     if encoding != "gzip":
         text = gettext("content-encoding is {encoding!r}; use gzip")
-        raise _Refusal(error_reply(415, text.format(encoding=encoding[:20])))
+        raise Refusal(error_reply(415, text.format(encoding=encoding[:20])))
     unpacker = zlib.decompressobj(wbits=31)
     try:
         content = unpacker.decompress(request.body, limit + 1)
@@ -294,25 +309,25 @@ def _unpacked(request: Request, limit: int = MAX_UNPACKED_BYTES) -> bytes:
 def _check_number(rows: Sequence[Any]) -> None:
     """Refuse many events of anyone with the public key."""
     if len(rows) > MAX_BROWSER_EVENTS:
-        raise _Refusal(
+        raise Refusal(
             error_reply(
                 413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS)
             )
         )
 
 
-def _too_large(limit: int) -> _Refusal:
-    return _Refusal(
+def _too_large(limit: int) -> Refusal:
+    return Refusal(
         error_reply(413, gettext("the body has more than {limit:,} bytes").format(limit=limit))
     )
 
 
-def _closed(setting: str) -> _Refusal:
+def _closed(setting: str) -> Refusal:
     text = gettext("events are not taken here: {setting} is not set")
-    return _Refusal(error_reply(404, text.format(setting=setting)))
+    return Refusal(error_reply(404, text.format(setting=setting)))
 
 
-def _foreign_origin(request: Request) -> str:
+def foreign_origin(request: Request) -> str:
     text = gettext("the page {origin!r} is not listed in RETENTION_SHOP_ORIGINS")
     return text.format(origin=request.header("origin")[:100])
 
@@ -327,6 +342,6 @@ def _basic_user(request: Request) -> str:
         return ""
 
 
-def _is_one_of(given: str, key: str) -> bool:
+def is_one_of(given: str, key: str) -> bool:
     values = shared_values(key)
     return any(hmac.compare_digest(given.encode(), value.encode()) for value in values)

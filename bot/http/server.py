@@ -45,6 +45,7 @@ SLACK_THREADS = 32  # concurrent commands share one commit (`bot.group_commit`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 EVENT_THREADS = 4  # concurrent batches share one commit
 HOOK_THREADS = 4  # concurrent deliveries share one commit
+CHAT_THREADS = 4  # messages share commits; reads of the open chats
 TRACKING_THREADS = 8  # opens and clicks share commits
 MAX_WAITING_LARGE = 16  # live events and webhooks, whose bodies are large
 MAX_WAITING = 200  # requests that wait for a thread of one pool
@@ -140,6 +141,7 @@ class Gateway:
         self._pools = {
             web.SLACK: _Pool("slack", SLACK_THREADS, MAX_WAITING),
             web.shop_webhooks.PATH: _Pool("hooks", HOOK_THREADS, MAX_WAITING_LARGE),
+            web.service_api.SERVICE: _Pool("chat", CHAT_THREADS, MAX_WAITING),
             **dict.fromkeys(web.event_api.PATHS, events),
             **dict.fromkeys((web.tracking_api.CLICK, web.tracking_api.OPEN), tracking),
         }

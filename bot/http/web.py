@@ -25,6 +25,7 @@ from bot.http import (
     read_api,
     redemption_api,
     requests,
+    service_api,
     shop_webhooks,
     tracking_api,
 )
@@ -84,6 +85,7 @@ class Site:
         self.app: App = build_app(settings, self.database, self.workspace, self.languages)
         self.redemption_api = redemption_api.RedemptionApi(self.database)
         self.event_api = event_api.EventApi(self.database)
+        self.service_api = service_api.ServiceApi(self.database)
         self.read_api = read_api.ReadApi(self.database)
         self.shop_webhooks = shop_webhooks.ShopWebhooks(self.database)
         self.tracking_api = tracking_api.TrackingApi(self.database, self._page)
@@ -92,6 +94,7 @@ class Site:
             target=_reach_queue, args=(settings,), name="reach queue", daemon=True
         ).start()
         read = Route(self.read_api.handle)
+        chat = Route(self.service_api.handle, service_api.MAX_BODY_BYTES)
         events = Route(self.event_api.handle, event_api.MAX_BODY_BYTES)
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", LIVE): Route(lambda request: json_reply(200, {"status": "up"})),
@@ -104,6 +107,10 @@ class Site:
                 self.redemption_api.handle, redemption_api.MAX_BODY_BYTES
             ),
             ("GET", event_api.SCRIPT): Route(self.event_api.script),
+            ("GET", service_api.SCRIPT): Route(self.service_api.script),
+            ("GET", service_api.SERVICE): chat,
+            ("POST", service_api.SERVICE): chat,
+            ("OPTIONS", service_api.SERVICE): Route(self.service_api.preflight),
             ("GET", read_api.CUSTOMERS): read,
             ("GET", read_api.AUDIENCES): read,
             ("GET", read_api.OPENAPI): Route(self.read_api.openapi),

@@ -54,10 +54,17 @@ START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
 ADMIN = "U0ADMIN"
 # Secrets of a real workspace, shop or mail server, which the demo never uses.
-_OTHERS = ("SLACK_", "RETENTION_EVENTS_", "RETENTION_SMTP_", "RETENTION_WEBHOOK_")
+_OTHERS = (
+    "SLACK_",
+    "RETENTION_EVENTS_",
+    "RETENTION_SERVICE_",
+    "RETENTION_SMTP_",
+    "RETENTION_WEBHOOK_",
+)
 SEND_RATE = 1000  # e-mails per second: nobody is on the other side
 DEMO = Path(retention.__file__).parent / "demo"
 POLICY, BRAND = DEMO / "policy.toml", DEMO / "brand.toml"  # the demo shop's own
+POLICIES = Path(__file__).parent / "shop" / "policies"  # that the chat quotes
 
 
 def main(settings: Settings) -> None:
@@ -95,6 +102,7 @@ def credentials() -> dict[str, Any]:
         "slack_bot_token": seed.BOT_TOKEN,
         "slack_signing_secret": secrets.token_hex(16),
         "events_key": secrets.token_hex(16),
+        "service_key": secrets.token_hex(16),
         "smtp_url": smtp_url(free_port()),
     }
 
@@ -120,6 +128,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "RETENTION_EVENTS_KEY": "",
         "RETENTION_EVENTS_PUBLIC_KEY": secrets.token_hex(8),
         "RETENTION_SHOP_ORIGINS": f"http://127.0.0.1:{settings.playground_port}",
+        "RETENTION_SERVICE_KEY": "",
+        "RETENTION_SERVICE_POLICIES": str(POLICIES),
         # E-mails go to the mailbox, and their links to unsubscribe work.
         "RETENTION_SMTP_URL": "",
         "RETENTION_WEBHOOK_URL": "",

@@ -12,6 +12,7 @@ from bot.http.oauth import Flow
 from bot.http.rate_limit import RequestLimit
 from bot.services import Services
 from bot.slack import conversation, groups, slash
+from bot.slack.chat_replies import StoreReply
 from bot.slack.clicks import StoreClick
 from bot.slack.failures import Failures
 from bot.slack.interactions import register_all
@@ -80,6 +81,7 @@ def build_app(
     app.use(clean_text)
     app.use(speak or SpeakLanguage(services.database))
     app.use(store_click)
+    app.use(StoreReply(services))
     slash.register(app, services)
     conversation.register(app, services)
     groups.register(app, services)

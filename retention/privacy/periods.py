@@ -59,6 +59,13 @@ PERIODS = (
         gettext("themes and moods need no older ones; counted back from the newest event"),
     ),
     Period(
+        "chats",
+        gettext("chats with customers; what signed customers wrote is also among the texts"),
+        ("conversations", "chat_messages"),
+        timedelta(days=90),
+        gettext("a customer reads them again; a row without texts leads an erasure to Slack"),
+    ),
+    Period(
         "old_versions",
         gettext("earlier versions of the lake's files"),
         ("lake",),

@@ -20,7 +20,12 @@ def _model() -> Any:
     return E5()
 
 
-def embed(texts: Sequence[str]) -> np.ndarray:
-    """Return unit vectors, (n, 384) float32."""
+def embed(texts: Sequence[str], *, passages: bool = False) -> np.ndarray:
+    """Return unit vectors, (n, 384) float32.
+
+    `passages`: the texts are what short questions look for, which the model embeds otherwise.
+    """
     cut = [text[:MAX_CHARACTERS].replace("\0", " ") for text in texts]
-    return np.asarray(_model().query(cut), dtype=np.float32).reshape(len(cut), SIZE)
+    model = _model()
+    vectors = model.passage(cut) if passages else model.query(cut)
+    return np.asarray(vectors, dtype=np.float32).reshape(len(cut), SIZE)

@@ -27,7 +27,9 @@ _SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client
 # The secrets that each role uses. Other roles get all of them (`retention run` starts the roles).
 NEEDS: Mapping[str, frozenset[str]] = {
     "broker": frozenset(),
-    "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key", "events_key", "ask_key"},
+    "bot": _DATABASE
+    | _SLACK_APP
+    | {"slack_bot_token", "redemption_key", "events_key", "service_key", "ask_key"},
     "worker": _DATABASE | _CARRIERS | {"slack_bot_token"},  # fetches files that people dropped
     f"worker:{TRAINING}": _DATABASE,
     "tick": _DATABASE,  # the keys are for `workers.queue.quotas.request_key`

@@ -24,6 +24,7 @@ from retention.db.tables import (
     Thread,
 )
 from retention.privacy.periods import keep
+from retention.service import store as chats
 from retention.settings import Settings
 from retention.text import gettext
 from workers import languages
@@ -178,6 +179,7 @@ def _tidy_messages(database: Database) -> None:
         threads_before = clock.wall() - keep("threads")
         session.execute(delete(Thread).where(Thread.updated_at < threads_before))
         languages.forget_threads(session, threads_before)
+        chats.drop_old(session)
 
 
 def _tidy_lake(database: Database, night: date) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from bot.http import service_api
 from bot.http.event_api import SCRIPT
 from bot.playground.guard import CSP
 from bot.playground.page import file_route
@@ -22,10 +23,12 @@ from retention.db.tables import Coupon, DirectoryEntry, ShopCode
 from retention.demo import graphql
 from retention.demo.graphql import GraphqlError
 from retention.errors import BadInput
+from retention.service.identity import sign
 from retention.text import gettext
 
 FOLDER = Path(__file__).parent / "page"
 LOCALE = "en-US"  # of all households
+SIGNED_SECONDS = 3600  # of a household in the chat
 MAX_HOUSEHOLDS = 20  # suggested ones
 
 
@@ -72,6 +75,7 @@ class ShopRoutes:
             {
                 "now": clock.now().isoformat(),
                 "script": f"{self._desk}{SCRIPT}",
+                "chat": f"{self._desk}{service_api.SCRIPT}",
                 "key": self._settings.events_public_key,
                 "products": catalogue["products"],
                 "households": self._households(),
@@ -116,7 +120,15 @@ class ShopRoutes:
             {"code": code, "last_day": wording.day(expires_at, settings.timezone)}
             for code, expires_at in codes
         ]
-        return JSONResponse({"customer_id": customer, "codes": shown})
+        return JSONResponse(
+            {"customer_id": customer, "codes": shown, "identity": self._sign(customer)}
+        )
+
+    def _sign(self, customer: str) -> list[Any]:
+        """Sign who is in the shop, as the server of a real shop does after the sign-in."""
+        key, expires = self._settings.service_key, int(clock.wall().timestamp()) + SIGNED_SECONDS
+        secret = key.get_secret_value() if key else ""
+        return [customer, expires, sign(secret, customer, expires)]
 
     def _is_known(self, customer: str) -> bool:
         with self._database.reading() as session:

@@ -12,4 +12,5 @@ from retention.db.tables.campaigns import *
 from retention.db.tables.care import *
 from retention.db.tables.connect import *
 from retention.db.tables.data import *
+from retention.db.tables.service import *
 from retention.db.tables.work import *

@@ -16,6 +16,7 @@ from retention.db.tables import File, Outbox
 from retention.lake import Lake
 from retention.privacy import erased, leftovers, mentions
 from retention.privacy.redaction import CustomerNames
+from retention.service import store as chats
 from retention.text import gettext
 from workers.delivery import outbox
 from workers.job_requests import Forget
@@ -137,7 +138,8 @@ def _scrub(
     """
     with writing() as session:
         job_ids = [job for job in mentions.jobs_about(session, ids) if job != context.job_id]
-        for key, channel in mentions.posts_about(session, job_ids):
+        own_posts = chats.post_keys(session, ids)
+        for key, channel in (*mentions.posts_about(session, job_ids), *own_posts):
             outbox.put(session, Post("bot/erased", {}, key=key), default_channel=channel)
         mentions.scrub_jobs(session, job_ids)
     with reading() as session:

@@ -4,7 +4,7 @@ import { fill, h } from "/page/dom.js";
 
 const money = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
 const main = document.getElementById("main");
-const shop = { products: new Map(), customer: "", codes: [], basket: new Map(), code: "", checkout: "", script: null };
+const shop = { products: new Map(), customer: "", codes: [], basket: new Map(), code: "", checkout: "", script: null, chat: null };
 
 async function call(path, body) {
   const options = body ? { method: "POST", body: JSON.stringify(body) } : {};
@@ -17,15 +17,16 @@ async function refresh() {
   const { data } = await call("state");
   shop.products = new Map(data.products.map((one) => [one.item_id, one]));
   fill(document.getElementById("households"), data.households.map((one) => h("option", { value: one })));
-  if (!shop.script) await loadScript(data);
+  if (!shop.script) shop.script = await loadScript(data.script, data.key);
+  shop.chat ||= await loadScript(data.chat, data.key);
   shop.script.dataset.clockOffset = String(Date.parse(data.now) - Date.now());
   return data;
 }
 
-function loadScript(data) {
+function loadScript(src, key) {
   return new Promise((loaded) => {
-    shop.script = h("script", { src: data.script, data: { key: data.key }, onload: loaded, onerror: loaded });
-    document.head.append(shop.script);
+    const script = h("script", { src, data: { key }, onload: () => loaded(script), onerror: () => loaded(script) });
+    document.head.append(script);
   });
 }
 
@@ -38,6 +39,7 @@ async function become(customer) {
   sessionStorage.setItem("customer", customer);
   document.getElementById("customer").value = customer;
   window.retention?.identify(customer);
+  window.retentionChat?.identify(...data.identity);
   say("");
   show();
 }

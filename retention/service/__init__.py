@@ -1,0 +1,1 @@
+"""Customer service: chats with the shop's customers, answered by quotations or by people."""

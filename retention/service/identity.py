@@ -1,0 +1,34 @@
+"""Verify which customer writes: the shop's server signs the customer's id and a time."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from retention.keys import shared_values
+
+MAX_LIFETIME = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a page says of its visitor. ``expires``: seconds since 1970."""
+
+    customer: str
+    expires: int
+    signature: str
+
+
+def sign(secret: str, customer: str, expires: int) -> str:
+    """Return the signature of a customer until a time: hex of HMAC-SHA256 over ``TIME:ID``."""
+    return hmac.new(secret.encode(), f"{expires}:{customer}".encode(), sha256).hexdigest()
+
+
+def is_valid(secret: str, identity: Identity, now: datetime) -> bool:
+    """Return whether the shop signed this customer, for at most a day, and the time is not over."""
+    left = identity.expires - now.timestamp()
+    expected = (sign(value, identity.customer, identity.expires) for value in shared_values(secret))
+    is_signed = any(
+        hmac.compare_digest(identity.signature.encode(), value.encode()) for value in expected
+    )
+    return is_signed and 0 < left <= MAX_LIFETIME.total_seconds()
