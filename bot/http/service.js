@@ -80,7 +80,7 @@
   function stored(value) {
     // A page may forbid storage; then the chat lives as long as the page.
     try {
-      if (value === undefined) return JSON.parse(sessionStorage.getItem("retention-chat") || "{}");
+      if (!value) return JSON.parse(sessionStorage.getItem("retention-chat") || "{}");
       sessionStorage.setItem("retention-chat", JSON.stringify(value));
     } catch (error) { return {}; }
   }
@@ -91,20 +91,25 @@
     }).join("");
   }
 
-  // The next person at this browser must not read the chat, so another customer begins a new one.
+  // The next person at this browser must not read the chat: each customer has one of their own. A
+  // visitor who signs in takes theirs along.
   function begin() {
-    var customer = identity ? identity.customer : "", known = stored();
-    var isSame = known.token && (known.customer === customer || !known.customer);
-    token = isSame ? known.token : random(32);
-    waiting = isSame ? known.waiting || [] : [];
+    var customer = identity ? identity.customer : "", all = stored(), known = all[customer] || all[""];
+    if (customer) delete all[""];
+    token = known ? known.token : random(32);
+    waiting = known ? known.waiting : [];
     after = 0;
     log.replaceChildren(node("div", { textContent: say.hello }));
+    stored(all);
     keep();
-    if (isSame) poll();
+    if (known) poll();
   }
 
-  function keep() {
-    stored({ token: token, customer: identity ? identity.customer : "", waiting: waiting });
+  function keep(forget) {
+    var all = stored();
+    if (forget) delete all[identity ? identity.customer : ""];
+    else all[identity ? identity.customer : ""] = { token: token, waiting: waiting };
+    stored(all);
   }
 
   function add(text) {
@@ -128,7 +133,7 @@
         if (answer.status === 202) return done("");
         if (answer.status === 429 || answer.status >= 500) throw answer.status;
         return answer.json().then(function (problem) {
-          if (problem.code === "other_customer") { stored({}); begin(); }
+          if (problem.code === "other_customer") { keep(true); begin(); }
           if (problem.code === "signature") { identity = null; }
           done(problem.error);
         });

@@ -15,7 +15,7 @@ from retention.service.policies import Section
 from retention.templating import day
 from retention.text import gettext, use_language
 
-SHOWN_ORDERS = 3
+SHOWN_ORDERS, SHOWN_LINES = 3, 8
 LANGUAGES = ("en", "zh")
 # Scores below are no answer; chosen on the practice questions by `tests.benchmarks.service`.
 LEAST = {"en": 0.088, "zh": 0.065}  # Chinese questions share few words with English titles
@@ -185,8 +185,10 @@ def _order_line(order: Order, known: Knowledge) -> str:
             )
             if part
         )
-        for line in order.lines
+        for line in order.lines[:SHOWN_LINES]
     )
+    if (more := len(order.lines) - SHOWN_LINES) > 0:
+        goods += gettext(" and {count} more").format(count=more)
     parts = [order.order_id, day(order.at, known.zone), goods]
     if order.amount is not None and len(order.lines) > 1:
         total = gettext("total {amount}")

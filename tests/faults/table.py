@@ -72,6 +72,7 @@ ROWS = (
     Row("database", "the database goes away", "tests.faults.database_faults", 0, 20, 110),
     Row("files", "disk and files", "tests.faults.files", 12, 30, 200, (SQLITE,)),
     Row("live", "live events", "tests.faults.live_kills", 0, 10, 60, (SQLITE,)),
+    Row("live", "chats with customers", "tests.faults.chat_kills", 0, 6, 40),
     Row("live", "tests of variants", "tests.faults.variant_kills", 0, 6, 30, (SQLITE,)),
     Row("live", "webhooks of a shop", "tests.faults.webhook_kills", 0, 6, 40, (SQLITE,)),
     Row("live", "pulls of a source", "tests.faults.source_kills", 0, 6, 30),

@@ -99,6 +99,7 @@ def _card(lake: Lake, context: Context, chat: Conversation) -> dict[str, Any]:
     return {
         "customer": pseudonym(context.settings.key, customer),
         "as_of": context.business_at.isoformat(),
+        "currency": lake.currency(context.settings),
         "last_orders": last_orders(lake, customer, context.business_at),
         **score,
     }
