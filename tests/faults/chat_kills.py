@@ -74,10 +74,12 @@ class People:
         while True:
             proof = signature(signed, secret=self.secret) if signed else {}
             request = urllib.request.Request(url, data=body, headers=headers | proof)
-            with suppress(urllib.error.URLError, OSError):
-                with urllib.request.urlopen(request, timeout=10) as answer:
-                    if answer.status == status:
-                        return
+            with (
+                suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(request, timeout=10) as answer,
+            ):
+                if answer.status == status:
+                    return
             self.repeated += 1
             time.sleep(0.3)
 
