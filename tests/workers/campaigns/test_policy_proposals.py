@@ -241,7 +241,9 @@ def test_replay_compares_a_file_with_the_policy_in_force(sending):
 
 
 def rounded(data):
-    """Round the floats of nested dicts to nine digits."""
+    """Round the floats of nested dicts and lists to nine digits."""
     if isinstance(data, dict):
         return {name: rounded(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [rounded(value) for value in data]
     return round(data, 9) if isinstance(data, float) else data
