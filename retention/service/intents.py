@@ -31,6 +31,11 @@ def is_general(text: str) -> bool:
     return _HINTS["general"].search(_plain(text)) is not None
 
 
+def is_own(text: str) -> bool:
+    """Return whether a message speaks of the customer: `my`, `I`."""
+    return _HINTS["own"].search(_plain(text)) is not None
+
+
 def _plain(text: str) -> str:
     return text.replace("’", "'")
 
