@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retention.service import intents, search
+from retention.service import intents
 from retention.texts import embedding
 
 NEAREST = 3  # examples of an intent that count
@@ -15,15 +15,26 @@ OWN, REFUSED, PERSON = 0.01, 0.02, 0.03
 _FILE = Path(__file__).with_suffix(".toml")
 
 
+_TEXTS: dict[str, list[str]] = tomllib.loads(_FILE.read_text("utf-8"))
+
+
 @lru_cache(maxsize=1)
 def _examples() -> dict[str, np.ndarray]:
-    texts = tomllib.loads(_FILE.read_text("utf-8"))
-    return {intent: embedding.embed(some) for intent, some in texts.items()}
+    return {intent: embedding.embed(texts) for intent, texts in _TEXTS.items()}
+
+
+@lru_cache(maxsize=1)
+def background() -> tuple[np.ndarray, np.ndarray]:
+    """Return what any question is compared with: the English and the Chinese examples."""
+    both: dict[str, list[str]] = {"en": [], "zh": []}
+    for text in (text for texts in _TEXTS.values() for text in texts):
+        both[intents.language_of(text)].append(text)
+    return embedding.embed(both["en"], passages=True), embedding.embed(both["zh"], passages=True)
 
 
 def intent_of(text: str) -> str:
     """Return what a message wants by its nearest examples; `ANSWER` without the extra."""
-    if not search.is_installed():
+    if embedding.E5 is None:
         return intents.ANSWER
     vector = embedding.embed([text])[0]
     near = {

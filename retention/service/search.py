@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retention.service import chinese
+from retention.service import chinese, examples
 from retention.texts import embedding
 
 try:  # the extra `service`
@@ -35,11 +35,11 @@ def is_installed() -> bool:
 class Index:
     """Texts that can be searched. ``vectors`` are of the first ones; ``weights`` of their words.
 
-    Texts of one of the ``groups`` are of one kind and language. ``translations`` are of Chinese words.
+    ``translations``: of Chinese words.
     """
 
     texts: Sequence[str]
-    groups: np.ndarray
+    is_chinese: np.ndarray
     by_words: Any
     weights: dict[str, float]
     vectors: np.ndarray
@@ -76,7 +76,7 @@ def _stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > 4 else word
 
 
-def build(texts: Sequence[str], groups: Sequence[str], language: str) -> Index | None:
+def build(texts: Sequence[str], language: str) -> Index | None:
     """Index texts for questions in a language; None without any, or without the extra."""
     if not texts or not is_installed():
         return None
@@ -87,7 +87,8 @@ def build(texts: Sequence[str], groups: Sequence[str], language: str) -> Index |
     weights = {token: _weight(len(texts), count) for token, count in counts.items()}
     vectors = embedding.embed(texts[:MAX_EMBEDDED], passages=True)
     known = chinese.translations(weights, stems_of) if language == "zh" else {}
-    return Index(texts, np.array(groups), by_words, weights, vectors, known)
+    is_chinese = np.array([bool(_HAN.search(text)) for text in texts])
+    return Index(texts, is_chinese, by_words, weights, vectors, known)
 
 
 def _weight(texts: int, count: int) -> float:
@@ -98,9 +99,9 @@ def _weight(texts: int, count: int) -> float:
 def search(index: Index | None, question: str, most: int = 2) -> list[tuple[int, float]]:
     """Return the places of the nearest texts with their scores, the best first.
 
-    A score is the cosine of the embeddings, less its mean over the text's group, so that scores of
-    questions and of languages compare; and `WORDS_COUNT` × the agreement in words, of a Chinese
-    question also in their translations.
+    A score is the cosine of the embeddings, less its mean over examples in the text's language, so
+    that scores of questions and of languages compare; and `WORDS_COUNT` × the agreement in words,
+    of a Chinese question also in their translations.
     """
     if index is None:
         return []
@@ -116,10 +117,8 @@ def search(index: Index | None, question: str, most: int = 2) -> list[tuple[int,
         found = [index.texts[place] for place in later]
         cosines[later] = embedding.embed(found, passages=True) @ vector
     scores = cosines + WORDS_COUNT * by_words
-    for group in set(index.groups):
-        of_group = index.groups == group
-        known_ones = near[of_group[: len(near)]]
-        scores[of_group] -= known_ones.mean() if len(known_ones) else near.mean()
+    usual = [float((some @ vector).mean()) for some in examples.background()]
+    scores -= np.where(index.is_chinese, usual[1], usual[0])
     order = np.argsort(-scores, kind="stable")[:most]
     return [(int(place), float(scores[place])) for place in order]
 

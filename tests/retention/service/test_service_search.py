@@ -1,0 +1,79 @@
+"""Test the search of the chat. It needs the extra ``service``."""
+
+import pytest
+
+from retention.service import answers, chinese, examples, intents, policies, search
+from retention.service.answers import Customer
+from retention.service.facts import Product
+
+pytestmark = pytest.mark.service
+
+POLICY = """# Returns
+## Period
+You can return unused goods within 30 days after delivery.
+## Costs of a return
+Returns from Germany are free.
+"""
+CHINESE = "# 退货\n## 期限\n收货后30天内可退货。\n"
+
+
+def product(item_id: str, title: str) -> Product:
+    return Product(item_id, title, None, None, 17.9, True, "", ())
+
+
+@pytest.fixture(scope="module")
+def known() -> answers.Knowledge:
+    sections = [
+        *policies.split(POLICY, "returns", "returns", "en"),
+        *policies.split(CHINESE, "returns.zh", "returns", "zh"),
+        *policies.split("# Stores\n## Kiel\nHolstenstraße 18.\n", "stores", "stores", "en"),
+    ]
+    goods = [product("1", "Wool socks"), product("2", "Bath towel"), product("3", "Hiking boots")]
+    return answers.knowledge(sections, goods, "EUR", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        ("How many days do I have to return unused goods?", "policy:returns#Period"),
+        ("are retuns free", "policy:returns#Costs of a return"),
+        ("几天内可以退货", "policy:returns.zh#期限"),
+        ("基尔的店在哪里", "policy:stores#Kiel"),
+        ("price of the wool socks", "item:1"),
+        ("浴巾多少钱", "item:2"),
+    ],
+)
+def test_question_is_answered_by_its_source(known, text, ref):
+    assert answers.answer(text, known, None).sources[0].ref == ref
+
+
+@pytest.mark.parametrize("text", ["What is the capital of Peru?", "xyzzy", "明天天气怎么样"])
+def test_other_questions_are_unknown(known, text):
+    assert answers.answer(text, known, None).code == answers.UNKNOWN
+
+
+def test_policy_is_quoted_word_by_word(known):
+    text = answers.answer("How many days do I have to return unused goods?", known, None).text
+    assert "“You can return unused goods within 30 days after delivery.”" in text
+
+
+def test_words_are_translated_by_the_longest_entry():
+    found = chinese.translations({"sock", "wool"}, search.stems_of)
+    assert "wool" in chinese.translated("羊毛袜多少钱", found)
+    assert chinese.translated("多少钱", found) == []
+
+
+def test_examples_tell_own_questions_of_customers_who_speak_of_themselves():
+    assert examples.intent_of("the lamp that came in spring, what did it cost me") == intents.ORDERS
+    assert examples.intent_of("how long does delivery take") == intents.ANSWER
+
+
+def test_later_products_of_a_large_catalogue_are_found_by_their_words(monkeypatch):
+    monkeypatch.setattr(search, "MAX_EMBEDDED", 2)
+    index = search.build(["Lamp", "Chair", "Copper kettle"], "en")
+    assert search.search(index, "copper kettle price")[0][0] == 2
+
+
+def test_own_order_is_found_by_the_translated_name_of_its_goods(known):
+    assert "wool" in search.translated(known.indexes["zh"], "我买的羊毛袜")
+    assert answers.answer("我买的羊毛袜", known, Customer([], [])).code == answers.ORDERS
