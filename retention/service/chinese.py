@@ -18,12 +18,10 @@ LONGEST = 6  # signs of a word
 _RUN = re.compile("[\u3400-\u9fff]+")
 _REMARK = re.compile(r"\([^)]*\)|\[[^\]]*\]|CL:.*|(?:variant|used in|see|abbr|surname) .*")
 # They say that something is asked, not about what.
-_ASKING = frozenset("多少 什么 怎么 可以 没有 能 会 多 少 钱".split())
+_ASKING = frozenset(["多少", "什么", "怎么", "可以", "没有", "能", "会", "多", "少", "钱"])
 
 
-def translations(
-    known: Collection[str], stems_of: Callable[[str], Iterable[str]]
-) -> Translations:
+def translations(known: Collection[str], stems_of: Callable[[str], Iterable[str]]) -> Translations:
     """Return the stems of each Chinese word's translations, as far as the texts have them.
 
     A word with many senses has none. Where no text has a translation, it is one that is unknown.

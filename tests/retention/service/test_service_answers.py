@@ -106,7 +106,7 @@ def test_policies_are_split_at_headings(tmp_path):
 
 
 def test_folder_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(BadInput, match="RETENTION_SERVICE_POLICIES.*missing"):
+    with pytest.raises(BadInput, match=r"RETENTION_SERVICE_POLICIES.*missing"):
         policies.read_folder(tmp_path / "missing")
     (tmp_path / "bad.md").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(BadInput, match=r"bad\.md"):
