@@ -6,7 +6,10 @@ from retention.service import answers, chinese, examples, intents, policies, sea
 from retention.service.answers import Customer
 from retention.service.facts import Product
 
-pytestmark = pytest.mark.service
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.skipif(not search.is_installed(), reason="the extra service is not installed"),
+]
 
 POLICY = """# Returns
 ## Period
