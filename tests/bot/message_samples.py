@@ -401,6 +401,11 @@ def samples() -> dict[str, dict[str, Any]]:
         | {"code": "scope_missing"},
         "connect/data_request": {"name": "shop", "rows": 214},
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
+        "service/handover": {"chat": "a1b2c3d4e5f6a1b2c3d4e5f6", "reason": "cancellation"}
+        | {"customer": "4R1W-HVNA", "as_of": AT, "currency": "USD", "tier": "high"}
+        | {"churn_probability": 0.53, "expected_value": 202.0, "model_version": VERSION}
+        | {"last_orders": [{"at": AT, "amount": amount} for amount in (99.68, None, 8.47)]},
+        "service/message": {"author": "customer", "text": "Where is my parcel? <!channel> *now*"},
         "alert/list": {
             "alerts": [{**ALERT, "status": status} for status in ("on", "snoozed", "muted")],
             "may_change": True,

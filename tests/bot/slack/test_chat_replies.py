@@ -13,6 +13,7 @@ from tests.standins.slack_api import TEAM
 from tests.workers.harness import wait
 from tests.world import scalars
 from workers import action_ids
+from workers.delivery import render
 
 ROOT, REPLY = "1500000000.000100", "1500000000.000200"
 
@@ -92,3 +93,12 @@ def test_message_of_another_thread_is_no_reply(workspace, database, chat):
 
 def test_mentions_of_people_are_not_shown_to_the_customer():
     assert plain("<@U0ANALYST> ask <mailto:a@b.example|a@b.example>") == "ask a@b.example"
+
+
+def test_texts_of_customers_mention_nobody_in_slack():
+    shown = render.message(
+        "service/message", author="customer", text="<!channel> <@U0ANALYST> <https://x.example|y>"
+    )
+    for text in (shown.text, str(shown.blocks)):
+        assert "&lt;!channel&gt; &lt;@U0ANALYST&gt; &lt;https://x.example|y&gt;" in text
+        assert "<" not in text

@@ -7,6 +7,7 @@ from workers import action_ids
 # What is pressed, with the value of the button, by the role that it needs.
 NEEDED = {
     "analyst": {
+        action_ids.CLOSE_CHAT: "chat1",
         action_ids.DRAFT_CAMPAIGN: "C7",
         action_ids.COHORT_CSV: "C7",
         action_ids.OPEN_CUSTOMER: "4R1W-HVNA|C7",
