@@ -11,7 +11,7 @@ import time
 import zlib
 from base64 import b64decode
 from binascii import Error as BadBase64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -85,7 +85,7 @@ class EventApi:
         declared = request.headers.get("content-length", "0")
         if not is_page or not declared.isdecimal() or int(declared) <= MAX_BROWSER_BYTES:
             return None
-        reply = _too_large(MAX_BROWSER_BYTES).reply.adding(self._cors(request))
+        reply = _too_large(MAX_BROWSER_BYTES).reply.adding(cors_headers(self._settings, request))
         return noted(requests.TOO_LARGE, request.path, reply)
 
     def handle(self, request: Request) -> Reply:
@@ -94,19 +94,7 @@ class EventApi:
         A refusal becomes an answer that the page may read.
         """
         senders = {EVENTS: self._signed, BROWSER: self._from_page}
-        try:
-            reply = senders.get(request.path, self._messages)(request)
-        except Refusal as refusal:
-            reply = refusal.reply
-        except BadInput as error:
-            reply = error_reply(400, str(error))
-        except SQLAlchemyError as error:
-            log.error("cannot store events: %s", type(error).__name__)
-            text = gettext("the events could not be stored; please send them again")
-            reply = error_reply(503, text, {"Retry-After": "5"})
-        if reply.status == 401:
-            noted(requests.UNVERIFIED, request.path, reply)
-        return reply if request.path == EVENTS else reply.adding(self._cors(request))
+        return respond(self._settings, request, senders.get(request.path, self._messages))
 
     def preflight(self, request: Request) -> Reply:
         """Answer a browser that asks whether a page may call."""
@@ -121,7 +109,7 @@ class EventApi:
     def _signed(self, request: Request) -> Reply:
         key = self._settings.events_key
         if key is None:
-            raise _closed("RETENTION_EVENTS_KEY")
+            raise closed("RETENTION_EVENTS_KEY")
         secret, now = key.get_secret_value(), clock.wall()
         if fault := standard_webhooks.fault(secret, request.headers, request.body, now):
             raise Refusal(error_reply(401, fault))
@@ -130,12 +118,8 @@ class EventApi:
         return self._store(events.check_rows(rows, clock.now(), source="events"))
 
     def _from_page(self, request: Request) -> Reply:
-        if not self._settings.events_public_key:
-            raise _closed("RETENTION_EVENTS_PUBLIC_KEY")
-        given = parse_qs(request.query).get("key", [""])[0]
-        if not is_one_of(given, self._settings.events_public_key):
-            raise Refusal(error_reply(401, gettext("the public key is wrong")))
-        self._check_page(request)
+        check_key(self._settings, request)
+        check_page(self._settings, request, self.calls)
         if len(request.body) > MAX_BROWSER_BYTES:
             raise _too_large(MAX_BROWSER_BYTES)
         self._check_pressure()
@@ -149,11 +133,11 @@ class EventApi:
         The write key is the user of HTTP Basic.
         """
         if not self._settings.takes_events:
-            raise _closed("RETENTION_EVENTS_KEY")
+            raise closed("RETENTION_EVENTS_KEY")
         is_secret = self._has_secret_key(request)
         if not is_secret:
             self._check_public_key(_basic_user(request))
-            self._check_page(request)
+            check_page(self._settings, request, self.calls)
         self._check_pressure()
         limit = MAX_UNPACKED_BYTES if is_secret else MAX_BROWSER_BYTES
         try:
@@ -181,24 +165,14 @@ class EventApi:
 
     def _has_secret_key(self, request: Request) -> bool:
         secret = self._settings.events_key
-        return secret is not None and is_one_of(_basic_user(request), secret.get_secret_value())
+        return secret is not None and _is_one_of(_basic_user(request), secret.get_secret_value())
 
     def _check_public_key(self, key: str) -> None:
         public_key = self._settings.events_public_key
-        if public_key and is_one_of(key, public_key):
+        if public_key and _is_one_of(key, public_key):
             return
         text = gettext("the write key is wrong; send it as the user of HTTP Basic")
         raise Refusal(error_reply(401, text, {"WWW-Authenticate": "Basic"}))
-
-    def _check_page(self, request: Request) -> None:
-        """Check the origin and the rate of a browser."""
-        if not self._cors(request):
-            raise Refusal(error_reply(403, foreign_origin(request)))
-        if refusal := self.calls.refusal(client_address(request)):
-            raise Refusal(refusal)
-
-    def _cors(self, request: Request) -> dict[str, str]:
-        return cors_headers(self._settings, request)
 
     def _check_pressure(self) -> None:
         """Refuse while too many events wait for the lake."""
@@ -238,6 +212,39 @@ class EventApi:
         return json_reply(202, counts)
 
 
+def respond(settings: Settings, request: Request, handler: Callable[[Request], Reply]) -> Reply:
+    """Return a handler's reply. A refusal becomes an answer that the page may read."""
+    try:
+        reply = handler(request)
+    except Refusal as refusal:
+        reply = refusal.reply
+    except BadInput as error:
+        reply = error_reply(400, str(error))
+    except SQLAlchemyError as error:
+        log.error("cannot store a call of %s: %s", request.path, type(error).__name__)
+        text = gettext("it could not be stored; please send it again")
+        reply = error_reply(503, text, {"Retry-After": "5"})
+    if reply.status == 401:
+        noted(requests.UNVERIFIED, request.path, reply)
+    return reply if request.path == EVENTS else reply.adding(cors_headers(settings, request))
+
+
+def check_key(settings: Settings, request: Request) -> None:
+    """Check the public key in a browser's query."""
+    if not settings.events_public_key:
+        raise closed("RETENTION_EVENTS_PUBLIC_KEY")
+    if not _is_one_of(parse_qs(request.query).get("key", [""])[0], settings.events_public_key):
+        raise Refusal(error_reply(401, gettext("the public key is wrong")))
+
+
+def check_page(settings: Settings, request: Request, calls: TokenBuckets) -> None:
+    """Check the origin and the rate of a browser."""
+    if not cors_headers(settings, request):
+        raise Refusal(error_reply(403, _foreign_origin(request)))
+    if refusal := calls.refusal(client_address(request)):
+        raise Refusal(refusal)
+
+
 def cors_headers(settings: Settings, request: Request) -> dict[str, str]:
     """Return the headers that let a page read the answer; empty for a foreign page."""
     origin = request.header("origin")
@@ -250,7 +257,7 @@ def preflight_reply(settings: Settings, request: Request, methods: str) -> Reply
     """Answer a browser that asks whether a page may call."""
     allowed = cors_headers(settings, request)
     if not allowed:
-        return error_reply(403, foreign_origin(request))
+        return error_reply(403, _foreign_origin(request))
     headers = {
         **allowed,
         "Access-Control-Allow-Methods": methods,
@@ -322,12 +329,12 @@ def _too_large(limit: int) -> Refusal:
     )
 
 
-def _closed(setting: str) -> Refusal:
-    text = gettext("events are not taken here: {setting} is not set")
+def closed(setting: str) -> Refusal:
+    text = gettext("this is switched off: {setting} is not set")
     return Refusal(error_reply(404, text.format(setting=setting)))
 
 
-def foreign_origin(request: Request) -> str:
+def _foreign_origin(request: Request) -> str:
     text = gettext("the page {origin!r} is not listed in RETENTION_SHOP_ORIGINS")
     return text.format(origin=request.header("origin")[:100])
 
@@ -342,6 +349,6 @@ def _basic_user(request: Request) -> str:
         return ""
 
 
-def is_one_of(given: str, key: str) -> bool:
+def _is_one_of(given: str, key: str) -> bool:
     values = shared_values(key)
     return any(hmac.compare_digest(given.encode(), value.encode()) for value in values)

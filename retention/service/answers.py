@@ -9,30 +9,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+import numpy as np
+
 from retention.number_format import money, percent
-from retention.service import examples, intents, search
-from retention.service.facts import Code, Order, Product
-from retention.service.policies import Section
+from retention.service import chinese, intents, search
+from retention.service.facts import Code, Order, Product, Section
 from retention.templating import day
 from retention.text import gettext, use_language
 
 SHOWN_ORDERS, SHOWN_LINES = 3, 4
 LANGUAGES = ("en", "zh")
 # Scores below are no answer; chosen on the practice questions by `tests.benchmarks.service`.
-LEAST = {"en": 0.083, "zh": 0.05}  # Chinese questions share few words with English texts
+LEAST = {"en": 0.073, "zh": 0.04}  # Chinese questions share few words with English texts
 GOODS = 0.03  # for products, if the question sounds like one about products
-MOST = 20  # that are compared
 SECOND = 0.02  # a second quotation may be so much less near than the first
 SPELLED_ALIKE = 0.8  # ratio of `difflib`, for the goods of an order
 POLICY, PRODUCT, ORDERS, CODES = "policy", "product", "orders", "codes"
 SIGN_IN, UNKNOWN, PERSON = "sign_in", "unknown", "person"
-_MONTHS = re.compile(
-    r"\b(jan)uary|\b(feb)ruary|\b(mar)ch\b|\b(apr)il|\b(may)\b|\b(jun)e|\b(jul)y|\b(aug)ust|"
-    r"\b(sep)tember|\b(oct)ober|\b(nov)ember|\b(dec)ember",
-    re.IGNORECASE,
-)
-_CHINESE_MONTH = re.compile(r"(?<!\d)(1[0-2]|[1-9]|十[一二]?|[一二三四五六七八九])月")
-_CHINESE_NUMBERS = ("", *"一二三四五六七八九十", "十一", "十二")
+_MONTHS = {
+    name: number
+    for names in (
+        "january february march april may june july august september october november december",
+        "一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月",
+        "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月",
+    )
+    for number, name in enumerate(names.split(), 1)
+}
+_MAY_BE_MONTH = re.compile(r"[a-z]+|(?:\d+|[一二三四五六七八九十]+)月")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +84,12 @@ def knowledge(
     sections: Sequence[Section], products: Sequence[Product], currency: str, zone: str
 ) -> Knowledge:
     """Index what answers may quote. A policy counts in the other language if it has only that."""
-    read = {}
+    read, indexes = {}, {}
     for language in LANGUAGES:
         own = {each.subject for each in sections if each.language == language}
-        read[language] = [
-            each for each in sections if each.language == language or each.subject not in own
-        ]
-    goods = [each.text for each in products]
-    indexes = {
-        language: search.build([*(f"{one.title}. {one.text}" for one in some), *goods], language)
-        for language, some in read.items()
-    }
+        some = [each for each in sections if each.language == language or each.subject not in own]
+        texts = [*(f"{one.title}. {one.text}" for one in some), *(one.text for one in products)]
+        read[language], indexes[language] = some, search.build(texts, language)
     return Knowledge(read, products, indexes, currency, zone)
 
 
@@ -99,42 +97,28 @@ def answer(text: str, known: Knowledge, customer: Customer | None) -> Answer:
     """Answer a message in its language; ``customer`` is None without a signed identity."""
     with use_language(intents.language_of(text)):
         intent = intents.intent_of(text)
-        is_sure = intent != intents.ANSWER
-        if not is_sure:
-            intent = examples.intent_of(text)
         if intent in intents.HANDED_OVER:
             coming = gettext("I have called a colleague. They will answer you here.")
             return Answer(PERSON, coming, reason=intent)
-        if intent == intents.REFUSED:
-            return _unknown(known)
-        if intent == intents.ANSWER:
-            return _quoted(text, known) or _unknown(known)
-        is_general = intents.is_general(text)
-        quoted = None if is_sure and not is_general else _quoted(text, known)
-        if quoted and (is_general or customer is None):
-            return quoted
+        is_own = intent in (intents.ORDERS, intents.CODES)
+        is_question = not is_own or intents.has_hint(intents.GENERAL, text)
+        quoted = _quoted(text, known) if is_question and intent != intents.REFUSED else None
+        if quoted or not is_own:
+            return quoted or _unknown(known)
         if customer is None:
             return Answer(SIGN_IN, gettext("Please sign in to the shop; then I can look that up."))
-        own = (
-            _codes(customer.codes, known)
-            if intent == intents.CODES
-            else _orders(text, customer.orders, known)
-        )
-        return _joined(own, quoted) if quoted else own
-
-
-def _joined(own: Answer, quoted: Answer) -> Answer:
-    """Return both answers: only the examples say that the question is about the customer's own."""
-    return Answer(own.code, f"{own.text}\n{quoted.text}", (*own.sources, *quoted.sources))
+        if intent == intents.CODES:
+            return _codes(customer.codes, known)
+        return _orders(text, customer.orders, known)
 
 
 def _unknown(known: Knowledge) -> Answer:
+    text = gettext("I don't know that. Shall I call a colleague?")
     if not any(known.indexes.values()):
         text = gettext(
             "Here I can only look up your own orders and codes. Shall I call a colleague?"
         )
-        return Answer(UNKNOWN, text)
-    return Answer(UNKNOWN, gettext("I don't know that. Shall I call a colleague?"))
+    return Answer(UNKNOWN, text)
 
 
 # ---------------------------------------------------------------- the customer's own data
@@ -173,40 +157,28 @@ def _orders(text: str, orders: Sequence[Order], known: Knowledge) -> Answer:
 
 def _matching(text: str, orders: Sequence[Order], known: Knowledge) -> Sequence[Order]:
     """Return the orders of a month or with goods that the question names; else all of them."""
-    month = _MONTHS.search(text)
-    number = month.lastindex if month else None
-    if chinese := _CHINESE_MONTH.search(text):
-        name = chinese[1]
-        number = int(name) if name.isdecimal() else _CHINESE_NUMBERS.index(name)
-    orders = [one for one in orders if number in (None, one.at.month)] or orders
-    asked = [*search.stems_of(text), *search.translated(known.indexes["zh"], text)]
-    shared = [sum(_is_in(word, order) for word in asked) for order in orders]
-    most = max(shared)
-    return [one for one, same in zip(orders, shared, strict=True) if same == most]
-
-
-def _is_in(word: str, order: Order) -> bool:
-    """Return whether a word names goods of an order; it may be misspelled."""
-    goods = search.stems_of(" ".join(line.title for line in order.lines))
-    return bool(get_close_matches(word, goods, 1, SPELLED_ALIKE))
+    months = {_MONTHS.get(word) for word in _MAY_BE_MONTH.findall(text.lower())}
+    orders = [one for one in orders if one.at.month in months] or orders
+    index = known.indexes["zh"]
+    asked = {*search.stems_of(text), *chinese.translated(text, index.translations if index else {})}
+    shared = []
+    for order in orders:
+        goods = search.stems_of(" ".join(line.title for line in order.lines))
+        # A word may be misspelled.
+        shared.append(sum(bool(get_close_matches(one, goods, 1, SPELLED_ALIKE)) for one in asked))
+    return [one for one, same in zip(orders, shared, strict=True) if same == max(shared)]
 
 
 def _order_line(order: Order, known: Knowledge) -> str:
-    goods = ", ".join(
-        " ".join(
-            part
-            for part in (
-                f"{line.quantity:g} ×" if line.quantity and line.quantity != 1 else "",
-                line.title,
-                "" if line.amount is None else money(line.amount, known.currency, 2),
-            )
-            if part
-        )
-        for line in order.lines[:SHOWN_LINES]
-    )
+    goods = []
+    for title, quantity, amount in order.lines[:SHOWN_LINES]:
+        count = f"{quantity:g} × " if quantity and quantity != 1 else ""
+        price = "" if amount is None else f" {money(amount, known.currency, 2)}"
+        goods.append(f"{count}{title}{price}")
+    shown = ", ".join(goods)
     if (more := len(order.lines) - SHOWN_LINES) > 0:
-        goods += gettext(" and {count} more").format(count=more)
-    parts = [order.order_id, day(order.at, known.zone), goods]
+        shown += gettext(" and {count} more").format(count=more)
+    parts = [order.order_id, day(order.at, known.zone), shown]
     if order.amount is not None and len(order.lines) > 1:
         total = gettext("total {amount}")
         parts.append(total.format(amount=money(order.amount, known.currency, 2)))
@@ -217,14 +189,13 @@ def _order_line(order: Order, known: Knowledge) -> str:
 # ---------------------------------------------------------------- policies and products
 
 
-def nearest(text: str, known: Knowledge, most: int = 2) -> list[tuple[int, float]]:
-    """Return the places of the nearest policies and products with their scores."""
+def nearest(text: str, known: Knowledge) -> list[tuple[int, float]]:
+    """Return the places of the two nearest policies and products with their scores."""
     language = intents.language_of(text)
-    found = search.search(known.indexes[language], text, MOST)
-    policies = len(known.sections[language])
-    bonus = GOODS if intents.is_about_goods(text) else 0.0
-    scored = [(place, score + bonus * (place >= policies)) for place, score in found]
-    return sorted(scored, key=lambda each: -each[1])[:most]
+    scores = search.search(known.indexes[language], text)
+    if intents.has_hint(intents.GOODS, text):
+        scores[len(known.sections[language]) :] += GOODS
+    return [(int(place), scores[place]) for place in np.argsort(-scores, kind="stable")[:2]]
 
 
 def _quoted(text: str, known: Knowledge) -> Answer | None:

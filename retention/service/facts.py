@@ -1,50 +1,70 @@
-"""Read what answers may quote: products, and a customer's own orders and codes."""
+"""Read what answers may quote: policies, products, and a customer's own orders and codes."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 from sqlalchemy import select
 
 from retention.campaigns.codes.coupons import OF_CUSTOMER
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Coupon
+from retention.errors import BadInput
 from retention.lake.schema import ITEMS
 from retention.lake.storage import delta_store
+from retention.text import gettext
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retention.lake import Lake
 
 MAX_ORDERS = 20
 MAX_PRODUCTS = 200_000
+MAX_BYTES = 200_000  # of a file; a longer one is no policy
+MAX_QUOTE = 600  # characters of a section that an answer quotes
+_PART = re.compile("^(?=#{1,6} )", re.MULTILINE)  # begins with its heading
+_URL = re.compile(r"\A\s*(?:url|link):\s*(https?://\S+)", re.IGNORECASE)
+_MARKS = re.compile(r"\*\*|__|`|^---$|\[(?P<words>[^\]]+)\]\([^)]*\)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class Section:
+    """A part of a policy. ``ref`` identifies it; ``subject``: the file without its language."""
+
+    ref: str
+    subject: str
+    title: str  # of the policy and of the part
+    text: str
+    language: str
+    url: str  # may be empty
+
+    @property
+    def quote(self) -> str:
+        """The text, cut at the end of a sentence."""
+        if len(self.text) <= MAX_QUOTE:
+            return self.text
+        cut = self.text[:MAX_QUOTE]
+        end = max(cut.rfind(sign) for sign in (". ", "。", "\n"))
+        return f"{cut[: end + 1] if end > MAX_QUOTE // 3 else cut} …"
+
+
+class Product(NamedTuple):
     """A row of the catalogue as it is stored; None where the shop says nothing."""
 
     item_id: str
     title: str
-    category: str | None
-    brand: str | None
     price: float | None
     in_stock: bool | None
     url: str
     details: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """What a search reads."""
-        parts = (self.title, self.brand, self.category, *self.details)
-        return "; ".join(part for part in parts if part)
+    text: str  # that a search reads
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line of an order. ``title``: the product's, else its id."""
 
     title: str
@@ -52,8 +72,7 @@ class Line:
     amount: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """An order of the customer."""
 
     order_id: str | None
@@ -63,8 +82,7 @@ class Order:
     is_returned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """A valid code of the customer, of a campaign that was approved and sent."""
 
     code: str
@@ -72,16 +90,53 @@ class Code:
     last_day: datetime
 
 
+# ---------------------------------------------------------------- policies
+
+
+def policy_files(folder: Path | None) -> list[Path]:
+    """Return the Markdown files of the folder.
+
+    Raises `BadInput`: there is no such folder.
+    """
+    if folder is not None and not folder.is_dir():
+        text = gettext("RETENTION_SERVICE_POLICIES is {folder!r}, which is no folder; name one")
+        raise BadInput(text.format(folder=str(folder)))
+    files = sorted(folder.glob("*.md")) if folder else []
+    return [file for file in files if file.stem.lower() != "readme"]
+
+
+def policies(folder: Path | None) -> list[Section]:
+    """Return the sections of all policies of a folder, in the order of the files."""
+    return [section for file in policy_files(folder) for section in _sections(file)]
+
+
+def _sections(file: Path) -> list[Section]:
+    """Split a policy at its headings; ``url: https://…`` before them is its address."""
+    try:
+        content = file.read_bytes()[:MAX_BYTES].decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        sentence = gettext("The policy {file} cannot be read; save it as UTF-8 text")
+        raise BadInput(sentence.format(file=file.name)) from None
+    subject, _, language = file.stem.partition(".")
+    address = _URL.match(content)
+    top, sections = "", list[Section]()
+    for part in _PART.split(_URL.sub("", content)):
+        first, _, text = part.partition("\n") if part.startswith("#") else ("", "", part)
+        text = _MARKS.sub(lambda match: match["words"] or "", text).strip()
+        heading, is_top = first.strip("# ") or file.stem, not first.startswith("##")
+        title = heading if is_top or not top else f"{top} – {heading}"
+        top = heading if is_top and first else top
+        ref, url = f"policy:{file.stem}#{heading}", address[1] if address else ""
+        sections.append(Section(ref, subject, title, text, language.lower() or "en", url))
+    return [section for section in sections if section.text]
+
+
+# ---------------------------------------------------------------- the catalogue
+
+
 def catalogue_state(lake: "Lake") -> str:
     """Return what changes with the catalogue."""
     return delta_store.newest_commit(lake.root, ITEMS)
-
-
-def own_ids(lake: "Lake", customer_id: str) -> list[str]:
-    """Return every id of a customer, merged ones included."""
-    people = lake.identities.canonical_ids()
-    canonical = people.get(customer_id, customer_id)
-    return sorted({customer_id, canonical, *(one for one, to in people.items() if to == canonical)})
 
 
 def products(lake: "Lake") -> list[Product]:
@@ -91,82 +146,79 @@ def products(lake: "Lake") -> list[Product]:
     return [product_of(row) for row in frame.to_dict("records")]
 
 
-def product_of(row: dict[str, Any]) -> Product:
+def product_of(row: Mapping[str, Any]) -> Product:
     """Read a row of the catalogue."""
-
-    def known(name: str) -> Any:
-        value = row.get(name)
-        return None if value is None or value != value else value
-
+    known = {name: value for name, value in row.items() if pd.notna(value)}
     try:
-        attributes = json.loads(known("attributes") or "{}")
-    except ValueError:
+        attributes = dict(json.loads(known.get("attributes") or "{}"))
+    except (ValueError, TypeError):
         attributes = {}
-    attributes = attributes if isinstance(attributes, dict) else {}
-    url = str(attributes.pop("url", "") or "")
+    url = str(attributes.pop("url", ""))
     attributes.pop("recommendable", None)
-    details = [f"{name}: {_joined(value)}" for name, value in attributes.items() if value != ""]
-    in_stock = known("in_stock")
+    details = [
+        f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in attributes.items()
+        if value not in ("", None)
+    ]
+    title = str(known["title"])
+    searched = (title, known.get("brand"), known.get("category"), *details)
     return Product(
-        str(row["item_id"]),
-        str(row["title"]),
-        known("category"),
-        known("brand"),
-        known("price"),
-        None if in_stock is None else bool(in_stock),
+        str(known["item_id"]),
+        title,
+        known.get("price"),
+        bool(known["in_stock"]) if "in_stock" in known else None,
         url if url.startswith(("https://", "http://")) else "",
         tuple(details),
+        "; ".join(part for part in searched if part),
     )
 
 
-def _joined(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+# ---------------------------------------------------------------- the customer's own
 
 
-def orders(lake: "Lake", customer_id: str, before: datetime) -> list[Order]:
-    """Return a customer's newest orders, newest first; orders under merged ids count."""
+def own_ids(lake: "Lake", customer_id: str) -> list[str]:
+    """Return every id of a customer, merged ones included; the canonical one is the first."""
     people = lake.identities.canonical_ids()
-    events = lake.table("events", before=before)
+    canonical = people.get(customer_id, customer_id)
+    return [canonical, *sorted(one for one, other in people.items() if other == canonical)]
+
+
+def orders(lake: "Lake", customer: str, before: datetime) -> list[Order]:
+    """Return the newest orders of a canonical id, newest first."""
+    events, items = lake.table("events", before=before), lake.table("items")
     own = events.filter(
-        events.customer_id == people.get(customer_id, customer_id),
-        events.event_type.isin(["purchase", "return"]),
+        events.customer_id == customer, events.event_type.isin(["purchase", "return"])
     )
     columns = ("order_id", "occurred_at", "event_type", "item_id", "quantity", "amount")
     rows = own.select(*columns).execute()
-    if rows.empty:
-        return []
-    items = lake.table("items")
     named = items.filter(items.item_id.isin(list(rows.item_id.dropna().unique())))
-    return orders_of(rows, dict(named.select("item_id", "title").execute().itertuples(index=False)))
+    titles = dict(named.select("item_id", "title").execute().itertuples(index=False))
+    return orders_of(rows, titles)
 
 
-def orders_of(rows: "pd.DataFrame", titles: Mapping[str, str]) -> list[Order]:
+def orders_of(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[Order]:
     """Return a customer's newest orders from their purchases and returns, newest first."""
     day = rows.occurred_at.dt.floor("D").astype(str)
-    key = rows.order_id.astype(object).where(rows.order_id.notna(), day)
-    returned = set(key[rows.event_type == "return"])
+    rows = rows.assign(
+        key=rows.order_id.astype(object).where(rows.order_id.notna(), day),
+        title=rows.item_id.map(titles).fillna(rows.item_id),
+    )
+    returned = set(rows.key[rows.event_type == "return"])
     found = []
-    for name, lines in rows[rows.event_type == "purchase"].groupby(key, sort=False):
+    for key, lines in rows[rows.event_type == "purchase"].groupby("key", sort=False):
+        shown = lines.astype(object).where(lines.notna(), None)
+        columns = zip(shown.title, shown.quantity, shown.amount, strict=True)
+        amount = lines.amount.sum(min_count=1)
         found.append(
             Order(
-                lines.order_id.iloc[0] if isinstance(lines.order_id.iloc[0], str) else None,
+                shown.order_id.iloc[0],
                 lines.occurred_at.max().to_pydatetime().replace(tzinfo=UTC),
-                tuple(
-                    Line(titles.get(item) or item, _known(quantity), _known(amount))
-                    for item, quantity, amount in zip(
-                        lines.item_id, lines.quantity, lines.amount, strict=True
-                    )
-                    if isinstance(item, str)
-                ),
-                None if lines.amount.isna().all() else float(lines.amount.sum()),
-                name in returned,
+                tuple(Line(*line) for line in columns if line[0] is not None),
+                None if pd.isna(amount) else float(amount),
+                key in returned,
             )
         )
     return sorted(found, key=lambda order: order.at, reverse=True)[:MAX_ORDERS]
-
-
-def _known(number: float | None) -> float | None:
-    return None if number is None or number != number else float(number)
 
 
 def codes(session: Transaction, ids: Sequence[str], now: datetime) -> list[Code]:
@@ -177,13 +229,11 @@ def codes(session: Transaction, ids: Sequence[str], now: datetime) -> list[Code]
         .outerjoin(Assignment, OF_CUSTOMER)
         .where(
             Coupon.team_id == session.settings.team_id,
-            Coupon.customer_id.in_(list(ids)),
+            Coupon.customer_id.in_(ids),
             Coupon.state == "issued",
             Coupon.expires_at > now,
             Campaign.sent_at.is_not(None),
         )
         .order_by(Coupon.expires_at)
     )
-    return [
-        Code(code, (offer or {}).get("discount"), expires_at) for code, offer, expires_at in rows
-    ]
+    return [Code(code, (offer or {}).get("discount"), day) for code, offer, day in rows]

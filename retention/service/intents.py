@@ -6,9 +6,10 @@ from pathlib import Path
 
 HANDED_OVER = ("asked", "anger", "cancellation")  # also why a person is called
 REFUSED, ORDERS, CODES, ANSWER = "refused", "orders", "codes", "answer"
+GOODS, GENERAL = "goods", "general"  # hints
 _FILE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-_PATTERNS, _HINTS = (
-    {each["code"]: re.compile("|".join(each["patterns"]), re.IGNORECASE) for each in _FILE[kind]}
+_INTENTS, _HINTS = (
+    {code: re.compile("|".join(patterns), re.IGNORECASE) for code, patterns in _FILE[kind].items()}
     for kind in ("intent", "hint")
 )
 _HAN = re.compile("[\u3400-\u9fff]")
@@ -17,27 +18,13 @@ _ORDER_NAME = re.compile(r"(?<![\w-])#?([A-Za-z]{0,6}-?\d[\w-]{2,30})(?![\w-])",
 
 def intent_of(text: str) -> str:
     """Return what a message wants; `ANSWER` if it is a question like any other."""
-    found = (code for code, pattern in _PATTERNS.items() if pattern.search(_plain(text)))
-    return next(found, ANSWER)
+    plain = text.replace("’", "'")
+    return next((code for code, pattern in _INTENTS.items() if pattern.search(plain)), ANSWER)
 
 
-def is_about_goods(text: str) -> bool:
-    """Return whether a question sounds as if it were about a product."""
-    return _HINTS["goods"].search(_plain(text)) is not None
-
-
-def is_general(text: str) -> bool:
-    """Return whether a policy may answer a question that names an order."""
-    return _HINTS["general"].search(_plain(text)) is not None
-
-
-def is_own(text: str) -> bool:
-    """Return whether a message speaks of the customer: `my`, `I`."""
-    return _HINTS["own"].search(_plain(text)) is not None
-
-
-def _plain(text: str) -> str:
-    return text.replace("’", "'")
+def has_hint(hint: str, text: str) -> bool:
+    """Return whether a question seems to be about goods, or general: a policy may answer it."""
+    return _HINTS[hint].search(text.replace("’", "'")) is not None
 
 
 def language_of(text: str) -> str:

@@ -1,15 +1,17 @@
 """Find the policies and products that a question is about, by BM25 and by embeddings."""
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retention.service import chinese, examples
+from retention.service import chinese
 from retention.texts import embedding
 
 try:  # the extra `service`
@@ -17,13 +19,13 @@ try:  # the extra `service`
 except ImportError:
     bm25s = None
 
-MAX_EMBEDDED = 400  # texts whose embeddings are kept; later ones are embedded if their words match
-CANDIDATES = 20  # of the later texts
-WORDS_COUNT = 0.1  # weight of the agreement in words, against that in meaning
+MAX_EMBEDDED = 400  # texts whose meaning counts; later ones are found by their words only
+WORDS_COUNT = 0.2  # weight of the agreement in words, against that in meaning
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _HAN = re.compile("[\u3400-\u9fff]+")
-_COMMON = frozenset(Path(__file__).with_name("common.txt").read_text("utf-8").split())
+_FILE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+_COMMON = frozenset(_FILE["common"].split())
 
 
 def is_installed() -> bool:
@@ -33,12 +35,8 @@ def is_installed() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Texts that can be searched. ``vectors`` are of the first ones; ``weights`` of their words.
+    """Texts that can be searched. ``vectors``: of the first; ``weights``: of their words."""
 
-    ``translations``: of Chinese words.
-    """
-
-    texts: Sequence[str]
     is_chinese: np.ndarray
     by_words: Any
     weights: dict[str, float]
@@ -81,14 +79,14 @@ def build(texts: Sequence[str], language: str) -> Index | None:
     if not texts or not is_installed():
         return None
     tokens = [words_of(text) or ["∅"] for text in texts]
-    by_words = bm25s.BM25(k1=0, b=0)  # texts are short: how often a word occurs says nothing
+    by_words = bm25s.BM25(k1=0.9, b=0.4)
     by_words.index(tokens, show_progress=False)
     counts = Counter(token for each in tokens for token in set(each))
     weights = {token: _weight(len(texts), count) for token, count in counts.items()}
     vectors = embedding.embed(texts[:MAX_EMBEDDED], passages=True)
     known = chinese.translations(weights, stems_of) if language == "zh" else {}
     is_chinese = np.array([bool(_HAN.search(text)) for text in texts])
-    return Index(texts, is_chinese, by_words, weights, vectors, known)
+    return Index(is_chinese, by_words, weights, vectors, known)
 
 
 def _weight(texts: int, count: int) -> float:
@@ -96,44 +94,35 @@ def _weight(texts: int, count: int) -> float:
     return float(np.log1p((texts - count + 0.5) / (count + 0.5)))
 
 
-def search(index: Index | None, question: str, most: int = 2) -> list[tuple[int, float]]:
-    """Return the places of the nearest texts with their scores, the best first.
+def search(index: Index | None, question: str) -> np.ndarray:
+    """Return the score of each text.
 
-    A score is the cosine of the embeddings, less its mean over examples in the text's language, so
-    that scores of questions and of languages compare; and `WORDS_COUNT` × the agreement in words,
-    of a Chinese question also in their translations.
+    A score is the cosine of the embeddings, less its mean over usual questions in the text's
+    language, so that scores of questions and of languages compare; and `WORDS_COUNT` × the
+    agreement in words, of a Chinese question also in their translations.
     """
     if index is None:
-        return []
-    by_words = _agreement(index, words_of(question))
-    by_words += _agreement(index, translated(index, question))
-    vector = embedding.embed([question])[0]
-    near = index.vectors @ vector
-    cosines = np.full(len(index.texts), -np.inf)
-    cosines[: len(near)] = near
-    later = np.argsort(-by_words[len(near) :], kind="stable")[:CANDIDATES] + len(near)
-    later = later[by_words[later] > 0]
-    if len(later):
-        found = [index.texts[place] for place in later]
-        cosines[later] = embedding.embed(found, passages=True) @ vector
-    scores = cosines + WORDS_COUNT * by_words
-    usual = [float((some @ vector).mean()) for some in examples.background()]
-    scores -= np.where(index.is_chinese, usual[1], usual[0])
-    order = np.argsort(-scores, kind="stable")[:most]
-    return [(int(place), float(scores[place])) for place in order]
+        return np.zeros(0)
+    words = _agreement(index, words_of(question))
+    words += _agreement(index, chinese.translated(question, index.translations))
+    [vector] = embedding.embed([question])
+    usual = np.where(index.is_chinese, *(_usual(language) @ vector for language in ("zh", "en")))
+    meaning = np.append(index.vectors @ vector, usual[len(index.vectors) :])
+    return WORDS_COUNT * words + meaning - usual
 
 
-def translated(index: Index | None, question: str) -> Sequence[str]:
-    """Return the translations of the Chinese words of a question, as far as the texts have them."""
-    return chinese.translated(question, index.translations) if index else ()
+@lru_cache(maxsize=2)
+def _usual(language: str) -> np.ndarray:
+    vectors: np.ndarray = embedding.embed(_FILE["usual"][language], passages=True).mean(axis=0)
+    return vectors
 
 
 def _agreement(index: Index, tokens: Sequence[str]) -> np.ndarray:
-    """Return BM25 of each text, as a share of what a text with all the tokens would have."""
-    asked = list(dict.fromkeys(tokens))
-    known = [token for token in asked if token in index.weights]
+    """Return BM25 of each text, as a share of the weight of all the tokens."""
+    asked = set(tokens)
+    known = sorted(asked & index.weights.keys())
     if not known:
-        return np.zeros(len(index.texts))
-    unknown = _weight(len(index.texts), 0)
+        return np.zeros(len(index.is_chinese))
+    unknown = _weight(len(index.is_chinese), 0)
     full = sum(index.weights.get(token, unknown) for token in asked)
     return np.asarray(index.by_words.get_scores(known), dtype=float) / full

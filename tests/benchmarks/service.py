@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from retention.service import answers, facts, intents, policies
+from retention.service import answers, facts, intents
 from retention.service.answers import Customer, Knowledge
 from retention.service.facts import Code
 
@@ -25,7 +25,7 @@ def read_knowledge() -> Knowledge:
     """Index the shop's policies and catalogue."""
     items = pd.read_csv(SHOP / "items.csv", dtype={"item_id": str})
     rows = [facts.product_of(row) for row in items.to_dict("records")]
-    return answers.knowledge(policies.read_folder(SHOP / "policies"), rows, "EUR", "UTC")
+    return answers.knowledge(facts.policies(SHOP / "policies"), rows, "EUR", "UTC")
 
 
 def customers() -> dict[str, Customer]:

@@ -351,12 +351,6 @@ def _alert_channel(session: Transaction, row: ModelVersion) -> str | None:
     return session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
 
 
-def _chats(session: Transaction, now: datetime) -> Due:
-    """Tell waiting customers that nobody is there; handle messages that a lost job has left."""
-    chats.tell_absence(session)
-    yield from chats.overdue(session)
-
-
 _OWN_WORK: dict[str, Callable[[Transaction, datetime], Due]] = {
     "monitor": model_check_due,
     "alerts": _alert_check,
@@ -364,5 +358,5 @@ _OWN_WORK: dict[str, Callable[[Transaction, datetime], Due]] = {
     "profiles": _publication,
     "platforms": _platform_syncs,
     "deletions": _profile_deletions,
-    "chats": _chats,
+    "chats": chats.due,
 }

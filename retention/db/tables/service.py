@@ -11,12 +11,11 @@ from retention.db.tables.base import Base, Numbered
 
 
 class Conversation(Base):
-    """A customer's chat. Whoever has its secret token reads it; only the hash is stored."""
+    """A customer's chat. Its id is the hash of its secret token; whoever has that reads it."""
 
     __tablename__ = "conversations"
 
-    id: Mapped[str] = mapped_column(String(24), primary_key=True)
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
     customer_id: Mapped[str | None] = mapped_column(index=True)  # only of a signed identity
     language: Mapped[str] = mapped_column(String(8), default="en")  # of the newest message
     # open | waiting (for a person) | absent (the customer knows that nobody came) | answered
@@ -26,7 +25,6 @@ class Conversation(Base):
     channel: Mapped[str | None] = mapped_column(String(64))
     waiting_since: Mapped[datetime | None]
     last_seq: Mapped[int] = mapped_column(default=0)
-    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
     updated_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
     __table_args__ = (Index(None, "team_id", "state"),)

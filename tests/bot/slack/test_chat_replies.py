@@ -24,7 +24,7 @@ def chat(workspace, database):
     with database.transaction() as session:
         found = store.begin(session, "a1" * 32)
         store.add(session, found, store.CUSTOMER, "customer:1", "A person, please")
-        store.hand_over(found, "asked", CHANNEL)
+        found.state, found.channel = store.WAITING, CHANNEL
         key = store.thread_key(found.id)
         root = Outbox(key=key, channel=CHANNEL, channel_id=CHANNEL, payload={}, ts=ROOT)
         session.add(root)

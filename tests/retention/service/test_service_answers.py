@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retention.errors import BadInput
-from retention.service import answers, facts, identity, intents, policies
+from retention.service import answers, facts, identity, intents
 from retention.service.answers import Customer
 from retention.service.facts import Code, Line, Order
 from retention.service.identity import Identity
@@ -99,7 +99,7 @@ def test_policies_are_split_at_headings(tmp_path):
     (tmp_path / "returns.md").write_text(text)
     (tmp_path / "returns.zh.md").write_text("# 退货\n## 期限\n30天。\n")
     (tmp_path / "README.md").write_text("# Not a policy\nNothing.\n")
-    english, chinese = policies.read_folder(tmp_path)
+    english, chinese = facts.policies(tmp_path)
     assert (english.ref, english.title) == ("policy:returns#Period", "Returns – Period")
     assert (english.text, english.url) == ("30 days after delivery.", "https://shop.example/r")
     assert (chinese.language, chinese.subject) == ("zh", "returns")
@@ -107,10 +107,10 @@ def test_policies_are_split_at_headings(tmp_path):
 
 def test_folder_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"RETENTION_SERVICE_POLICIES.*missing"):
-        policies.read_folder(tmp_path / "missing")
+        facts.policies(tmp_path / "missing")
     (tmp_path / "bad.md").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(BadInput, match=r"bad\.md"):
-        policies.read_folder(tmp_path)
+        facts.policies(tmp_path)
 
 
 def test_product_shows_only_what_is_stored():

@@ -14,6 +14,7 @@ from retention.service import facts, store
 from tests.world import execute, scalars
 from workers.customers import chats
 from workers.job_requests import Forget, ServiceAnswer
+from workers.queue import jobs
 from workers.tasks.runner import run_inline, run_job
 
 TOKEN, CHANNEL = "a1" * 32, "C0CRM"
@@ -32,7 +33,7 @@ def say(desk, text, number=1, customer=None):
         chat.customer_id = chat.customer_id or customer
         fields = {"is_signed": customer is not None, "is_handled": False}
         message = store.add(session, chat, store.CUSTOMER, f"c{number}", text, **fields)
-        return chats.submit(session, chat.id, message.seq).job
+        return jobs.submit_due(session, *chats.job_of(message)).job
 
 
 def ask(desk, text, number=1, customer=None):
@@ -135,7 +136,7 @@ def test_waiting_customer_is_asked_for_an_address_once(desk):
 
 def tell(desk):
     with desk.database.transaction() as session:
-        chats.tell_absence(session)
+        list(chats.due(session, clock.now()))
 
 
 def test_message_of_a_signed_customer_is_a_live_event_with_its_text(desk):
@@ -156,10 +157,10 @@ def test_message_of_a_lost_job_is_submitted_again(desk):
     say(desk, "Hello")
     execute(desk.database, update(ChatMessage).values(at=clock.wall() - timedelta(minutes=2)))
     with desk.database.transaction() as session:
-        assert [request.seq for request, _, _ in chats.overdue(session)] == [1]
+        assert [request.seq for request, _, _ in chats.due(session, clock.now())] == [1]
     run_job(desk.database, scalars(desk.database, select(Job))[0].id, "t@w")
     with desk.database.transaction() as session:
-        assert list(chats.overdue(session)) == []
+        assert list(chats.due(session, clock.now())) == []
 
 
 def test_erasure_deletes_the_chat_and_empties_its_thread(desk):

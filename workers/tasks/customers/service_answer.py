@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from retention import clock
 from retention.connect.live import events, inbox
 from retention.db import Transaction
-from retention.db.tables import ChatMessage, Conversation, LiveScore
+from retention.db.tables import ChatMessage, Conversation
 from retention.lake import Lake
 from retention.privacy import pseudonym
 from retention.reports.customer_history import last_orders, newest_lists
-from retention.service import answers, facts, intents, policies, store
+from retention.service import answers, facts, intents, store
 from retention.service.answers import Answer, Customer, Knowledge
 from retention.settings import Settings
 from retention.text import gettext, use_language
 from workers.customers import chats
+from workers.data.source_pulls import digest_channel
 from workers.delivery import outbox
 from workers.job_requests import ServiceAnswer
 from workers.tasks.interface import Context, Outcome, Post
@@ -27,27 +29,29 @@ def run(request: ServiceAnswer, context: Context) -> Outcome:
     """Find the answers, then store them with what follows in one transaction.
 
     What is computed here holds only for messages that the desk answers itself. Another job may have
-    called a person meanwhile; then `apply` passes them on.
+    called a person meanwhile; then `_handle` passes them on.
     """
+    lake, found, card = Lake.open(context.settings), dict[int, Answer](), dict[str, Any]()
     with context.database.reading() as session:
         chat = session.get(Conversation, request.conversation_id)
-        waiting = store.unhandled(session, chat.id) if chat else ()
-    if chat is None or not waiting:
-        return Outcome({"handled": 0})
-    lake = Lake.open(context.settings)
-    found: dict[int, Answer] = {}
-    if chat.state not in store.WITH_PEOPLE:
-        known = _knowledge(lake, context.settings)
-        for message in waiting:
-            own = _customer(lake, context, chat, message)
-            found[message.seq] = answers.answer(message.text, known, own)
-    card = _card(lake, context, chat) if any(one.reason for one in found.values()) else {}
-    handled = {"handled": len(waiting)}
+        if chat is None:  # erased since
+            return Outcome({"handled": 0})
+        for message in store.messages(session, chat.id, is_handled=False):
+            if chat.state not in store.WITH_PEOPLE:
+                known = _knowledge(lake, context.settings)
+                own = _customer(lake, session, chat, message)
+                found[message.seq] = answers.answer(message.text, known, own)
+        if chat.customer_id and any(each.reason for each in found.values()):
+            card = _card(lake, session, chat.customer_id)
 
-    def apply(session: Transaction) -> tuple[Post, ...]:
-        return tuple(_apply(session, request.conversation_id, found, card))
+    def apply(session: Transaction) -> None:
+        chat = store.locked(session, request.conversation_id)
+        for message in store.messages(session, chat.id, is_handled=False):
+            if chat.state not in store.WITH_PEOPLE and message.seq not in found:
+                break  # it came since, and has a job of its own
+            _handle(session, chat, message, found.get(message.seq), card)
 
-    return Outcome(handled, apply=apply)
+    return Outcome({"handled": len(found)}, apply=apply)
 
 
 # ---------------------------------------------------------------- what is known
@@ -55,138 +59,93 @@ def run(request: ServiceAnswer, context: Context) -> Outcome:
 
 def _knowledge(lake: Lake, settings: Settings) -> Knowledge:
     """Return the indexed policies and products; they are read anew when they change."""
-    folder = settings.service_policies
-    changed = (
-        tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.md")))
-        if folder and folder.is_dir()
-        else ()
-    )
+    files = facts.policy_files(settings.service_policies)
+    changed = tuple((path, path.stat().st_mtime_ns) for path in files)
     return _indexed(settings, facts.catalogue_state(lake), changed)
 
 
 @lru_cache(maxsize=2)
 def _indexed(settings: Settings, catalogue: str, changed: Any) -> Knowledge:
     """Index everything; ``catalogue`` and ``changed`` say which state of it."""
-    lake = Lake.open(settings)
+    lake, sections = Lake.open(settings), facts.policies(settings.service_policies)
     return answers.knowledge(
-        policies.read_folder(settings.service_policies),
-        facts.products(lake),
-        lake.currency(settings),
-        settings.timezone,
+        sections, facts.products(lake), lake.currency(settings), settings.timezone
     )
 
 
 def _customer(
-    lake: Lake, context: Context, chat: Conversation, message: ChatMessage
+    lake: Lake, session: Transaction, chat: Conversation, message: ChatMessage
 ) -> Customer | None:
     """Return the signed customer's own data; None without a signature on this message."""
     if chat.customer_id is None or not message.is_signed:
         return None
-    now = context.business_at
-    with context.database.reading() as session:
-        ids = facts.own_ids(lake, chat.customer_id)
-        return Customer(facts.orders(lake, chat.customer_id, now), facts.codes(session, ids, now))
+    ids, now = facts.own_ids(lake, chat.customer_id), clock.now()
+    return Customer(facts.orders(lake, ids[0], now), facts.codes(session, ids, now))
 
 
-def _card(lake: Lake, context: Context, chat: Conversation) -> dict[str, Any]:
+def _card(lake: Lake, session: Transaction, customer_id: str) -> dict[str, Any]:
     """Return the customer's pseudonym, risk, value and last orders for the team."""
-    if chat.customer_id is None:
-        return {}
-    people = lake.identities.canonical_ids()
-    customer = people.get(chat.customer_id, chat.customer_id)
-    with context.database.reading() as session:
-        score = _score(lake, session, customer)
-    return {
-        "customer": pseudonym(context.settings.key, customer),
-        "as_of": context.business_at.isoformat(),
-        "currency": lake.currency(context.settings),
-        "last_orders": last_orders(lake, customer, context.business_at),
-        **score,
+    [customer], now = lake.identities.resolved([customer_id]), clock.now()
+    card = {
+        "customer": pseudonym(session.settings.key, customer),
+        "as_of": now.isoformat(),
+        "currency": lake.currency(session.settings),
+        "last_orders": last_orders(lake, customer, now),
     }
-
-
-def _score(lake: Lake, session: Transaction, customer: str) -> dict[str, Any]:
-    """Return the newest tier, risk and expected value of a customer, if there are any."""
-    columns = ("tier", "churn_probability", "expected_value", "model_version")
-    live = session.get(LiveScore, (session.settings.team_id, customer))
-    if live is not None:
-        return {name: getattr(live, name) for name in columns}
-    newest = next(iter(newest_lists(session, limit=1)), None)
-    if newest is None:
-        return {}
-    scores = lake.scores(newest.run_id)
-    rows = scores.filter(scores.customer_id == customer).execute().to_dict("records")
-    return {name: rows[0][name] for name in columns} if rows else {}
+    for newest in newest_lists(session, limit=1):
+        scores = lake.scores(newest.run_id)
+        columns = ("tier", "churn_probability", "expected_value", "model_version")
+        own = scores.filter(scores.customer_id == customer).select(*columns).execute()
+        card |= next(iter(own.to_dict("records")), {})
+    return card
 
 
 # ---------------------------------------------------------------- what follows
 
 
-def _apply(
-    session: Transaction, conversation_id: str, found: Mapping[int, Answer], card: dict[str, Any]
-) -> list[Post]:
-    """Handle the messages in order; those that came since have jobs of their own."""
-    chat = store.locked(session, conversation_id)
-    posts: list[Post] = []
-    for message in store.unhandled(session, chat.id):
-        chat.language = intents.language_of(message.text)
-        answer = found.get(message.seq)
-        if chat.state in store.WITH_PEOPLE:
-            posts += chats.thread_posts(chat, [message])
-            posts += _thanked(session, chat, message)
-        elif answer is None:
-            break
-        else:
-            posts += _answered(session, chat, message, answer, card)
-        message.is_handled = True
-        _note(session, chat, message, answer.reason if answer else "")
-    return posts
-
-
-def _answered(
+def _handle(
     session: Transaction,
     chat: Conversation,
     message: ChatMessage,
-    answer: Answer,
-    card: dict[str, Any],
-) -> list[Post]:
-    """Store the desk's answer; call a person if it has a reason."""
-    shown = dict.fromkeys((source.title, source.url) for source in answer.sources)
-    store.add(
-        session,
-        chat,
-        store.DESK,
-        f"{chat.id}:answer:{message.seq}",
-        answer.text,
-        code=answer.code,
-        sources=[{"title": title, "url": url} for title, url in shown],
-    )
-    if not answer.reason:
-        return []
-    store.hand_over(chat, answer.reason, chats.channel_of(session))
-    so_far = chats.thread_posts(chat, store.since(session, chat, 0))
-    new = [post for post in so_far if outbox.channel_of(session, post.key or "") is None]
-    return [chats.root_post(chat, card), *new]
+    answer: Answer | None,
+    card: Mapping[str, Any],
+) -> None:
+    """Store the answer, call a person if it has a reason, or pass the message on to one."""
+    chat.language, reason = intents.language_of(message.text), ""
+    message.is_handled = True
+    if chat.state in store.WITH_PEOPLE:
+        chats.post(session, chat, [message])
+        if chat.state == store.ABSENT and _EMAIL.search(message.text):
+            with use_language(chat.language):
+                thanks = gettext("Thank you. A colleague will write to you.")
+            chats.tell(session, chat, "thanks", thanks)
+    elif answer is not None:
+        key, reason = f"{chat.id}:answer:{message.seq}", answer.reason
+        shown = dict.fromkeys((source.title, source.url) for source in answer.sources)
+        sources = [{"title": title, "url": url} for title, url in shown]
+        fields = {"code": answer.code, "sources": sources}
+        store.add(session, chat, store.DESK, key, answer.text, **fields)
+        if reason:
+            _call(session, chat, reason, card)
+    if chat.customer_id is not None and message.is_signed:
+        _note(session, chat, message, reason)
 
 
-def _thanked(session: Transaction, chat: Conversation, message: ChatMessage) -> list[Post]:
-    """Confirm an e-mail address that the customer was asked for."""
-    if chat.state != store.ABSENT or not _EMAIL.search(message.text):
-        return []
-    with use_language(chat.language):
-        text = gettext("Thank you. A colleague will write to you.")
-    key = f"{chat.id}:thanks:{message.seq}"
-    thanks = store.add(session, chat, store.DESK, key, text, code="thanks")
-    return chats.thread_posts(chat, [thanks] if thanks else [])
+def _call(session: Transaction, chat: Conversation, reason: str, card: Mapping[str, Any]) -> None:
+    """Call a person: begin the chat's thread with all that was said."""
+    chat.state, chat.reason, chat.waiting_since = store.WAITING, reason, clock.wall()
+    chat.channel = session.settings.service_channel or digest_channel(session)
+    values = {"chat": chat.id, "reason": reason, **card}
+    root = Post("service/handover", values, store.thread_key(chat.id), chat.channel)
+    outbox.put(session, root, default_channel=None)
+    chats.post(session, chat, store.messages(session, chat.id))
 
 
 def _note(session: Transaction, chat: Conversation, message: ChatMessage, reason: str) -> None:
-    """Make what a signed customer wrote a live event of support, which is a text of a ticket, too.
+    """Make what a signed customer wrote a live event, which is a text of a ticket, too.
 
     Its id is the message's, so that it counts once.
     """
-    if chat.customer_id is None or not message.is_signed:
-        return
     event = {
         "event_id": f"chat:{chat.id}:{message.seq}",
         "customer_id": chat.customer_id,
