@@ -77,14 +77,6 @@
     clearTimeout(timer);
   }
 
-  function stored(value) {
-    // A page may forbid storage; then the chat lives as long as the page.
-    try {
-      if (!value) return JSON.parse(sessionStorage.getItem("retention-chat") || "{}");
-      sessionStorage.setItem("retention-chat", JSON.stringify(value));
-    } catch (error) { return {}; }
-  }
-
   function random(bytes) {
     return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), function (one) {
       return one.toString(16).padStart(2, "0");
@@ -93,23 +85,25 @@
 
   // The next person at this browser must not read the chat: each customer has one of their own. A
   // visitor who signs in takes theirs along.
-  function begin() {
-    var customer = identity ? identity.customer : "", all = stored(), known = all[customer] || all[""];
-    if (customer) delete all[""];
+  function slot(visitor) { return "retention-chat:" + (identity && !visitor ? identity.customer : ""); }
+
+  // A page may forbid storage; then the chat lives as long as the page.
+  function keep() {
+    try { sessionStorage.setItem(slot(), JSON.stringify({ token: token, waiting: waiting })); } catch (error) {}
+  }
+
+  function begin(anew) {
+    var known = null;
+    try {
+      known = anew ? null : JSON.parse(sessionStorage.getItem(slot()) || sessionStorage.getItem(slot(true)));
+      sessionStorage.removeItem(slot(true));
+    } catch (error) {}
     token = known ? known.token : random(32);
     waiting = known ? known.waiting : [];
     after = 0;
     log.replaceChildren(node("div", { textContent: say.hello }));
-    stored(all);
     keep();
-    if (known) poll();
-  }
-
-  function keep(forget) {
-    var all = stored();
-    if (forget) delete all[identity ? identity.customer : ""];
-    else all[identity ? identity.customer : ""] = { token: token, waiting: waiting };
-    stored(all);
+    poll();
   }
 
   function add(text) {
@@ -126,26 +120,26 @@
     if (busy || !waiting.length) return;
     busy = true;
     var said = { token: token, id: waiting[0].id, text: waiting[0].text };
-    if (identity) said.identity = identity;
+    if (identity && identity.signature) said.identity = identity;
+    function done(problem) {
+      note.textContent = problem;
+      if (said.token !== token) return;  // another customer has signed in since
+      waiting.shift();
+      keep();
+    }
     // A message keeps its id until it is stored, so a repeat counts once.
     call("?", { method: "POST", headers: { "Content-Type": "text/plain" }, body: JSON.stringify(said) })
       .then(function (answer) {
         if (answer.status === 202) return done("");
         if (answer.status === 429 || answer.status >= 500) throw answer.status;
         return answer.json().then(function (problem) {
-          if (problem.code === "other_customer") { keep(true); begin(); }
-          if (problem.code === "signature") { identity = null; }
           done(problem.error);
+          if (problem.code === "signature") identity.signature = "";  // the chat stays this customer's
+          if (problem.code === "other_customer") begin(true);
         });
       })
       .catch(function () { note.textContent = say.unsent; setTimeout(send, 3000); })
       .finally(function () { busy = false; quiet = 0; if (!note.textContent) send(); poll(); });
-  }
-
-  function done(problem) {
-    waiting.shift();
-    keep();
-    note.textContent = problem;
   }
 
   function poll() {

@@ -4,15 +4,13 @@ Every fact of an answer is copied from a policy, the catalogue, or the customer'
 codes. The words around it are fixed sentences. Nothing is generated.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 
 from retention.number_format import money, percent
-from retention.service import chinese, intents, search
+from retention.service import intents, search
 from retention.service.facts import Code, Order, Product, Section
 from retention.templating import day
 from retention.text import gettext, use_language
@@ -21,21 +19,9 @@ SHOWN_ORDERS, SHOWN_LINES = 3, 4
 LANGUAGES = ("en", "zh")
 # Scores below are no answer; chosen on the practice questions by `tests.benchmarks.service`.
 LEAST = {"en": 0.073, "zh": 0.04}  # Chinese questions share few words with English texts
-GOODS = 0.03  # for products, if the question sounds like one about products
 SECOND = 0.02  # a second quotation may be so much less near than the first
-SPELLED_ALIKE = 0.8  # ratio of `difflib`, for the goods of an order
 POLICY, PRODUCT, ORDERS, CODES = "policy", "product", "orders", "codes"
 SIGN_IN, UNKNOWN, PERSON = "sign_in", "unknown", "person"
-_MONTHS = {
-    name: number
-    for names in (
-        "january february march april may june july august september october november december",
-        "一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月",
-        "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月",
-    )
-    for number, name in enumerate(names.split(), 1)
-}
-_MAY_BE_MONTH = re.compile(r"[a-z]+|(?:\d+|[一二三四五六七八九十]+)月")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +87,7 @@ def answer(text: str, known: Knowledge, customer: Customer | None) -> Answer:
             coming = gettext("I have called a colleague. They will answer you here.")
             return Answer(PERSON, coming, reason=intent)
         is_own = intent in (intents.ORDERS, intents.CODES)
-        is_question = not is_own or intents.has_hint(intents.GENERAL, text)
+        is_question = not is_own or intents.is_general(text)
         quoted = _quoted(text, known) if is_question and intent != intents.REFUSED else None
         if quoted or not is_own:
             return quoted or _unknown(known)
@@ -149,23 +135,17 @@ def _orders(text: str, orders: Sequence[Order], known: Knowledge) -> Answer:
             return Answer(UNKNOWN, gettext("I find no such order of yours."))
     if not orders:
         return Answer(ORDERS, gettext("I find no order of yours."))
-    chosen = _matching(text, orders, known)[:SHOWN_ORDERS]
+    chosen = _matching(text, orders)[:SHOWN_ORDERS]
     lines = [_order_line(order, known) for order in chosen]
     sources = tuple(Source(f"order:{order.order_id or order.at.date()}", title) for order in chosen)
     return Answer(ORDERS, "\n".join([f"{title}:", *lines]), sources)
 
 
-def _matching(text: str, orders: Sequence[Order], known: Knowledge) -> Sequence[Order]:
-    """Return the orders of a month or with goods that the question names; else all of them."""
-    months = {_MONTHS.get(word) for word in _MAY_BE_MONTH.findall(text.lower())}
-    orders = [one for one in orders if one.at.month in months] or orders
-    index = known.indexes["zh"]
-    asked = {*search.stems_of(text), *chinese.translated(text, index.translations if index else {})}
-    shared = []
-    for order in orders:
-        goods = search.stems_of(" ".join(line.title for line in order.lines))
-        # A word may be misspelled.
-        shared.append(sum(bool(get_close_matches(one, goods, 1, SPELLED_ALIKE)) for one in asked))
+def _matching(text: str, orders: Sequence[Order]) -> Sequence[Order]:
+    """Return the orders with most of the goods that the question names; else all of them."""
+    asked = set(search.stems_of(text))
+    goods = [search.stems_of(" ".join(line.title for line in order.lines)) for order in orders]
+    shared = [len(asked.intersection(each)) for each in goods]
     return [one for one, same in zip(orders, shared, strict=True) if same == max(shared)]
 
 
@@ -193,8 +173,6 @@ def nearest(text: str, known: Knowledge) -> list[tuple[int, float]]:
     """Return the places of the two nearest policies and products with their scores."""
     language = intents.language_of(text)
     scores = search.search(known.indexes[language], text)
-    if intents.has_hint(intents.GOODS, text):
-        scores[len(known.sections[language]) :] += GOODS
     return [(int(place), scores[place]) for place in np.argsort(-scores, kind="stable")[:2]]
 
 

@@ -16,9 +16,6 @@ Translations = Mapping[str, tuple[str, ...]]
 MOST_SENSES = 8  # a word with more means too much to say anything
 LONGEST = 6  # signs of a word
 _RUN = re.compile("[\u3400-\u9fff]+")
-_REMARK = re.compile(r"\([^)]*\)|\[[^\]]*\]|CL:.*|(?:variant|used in|see|abbr|surname) .*")
-# They say that something is asked, not about what.
-_ASKING = frozenset(["多少", "什么", "怎么", "可以", "没有", "能", "会", "多", "少", "钱"])
 
 
 def translations(known: Collection[str], stems_of: Callable[[str], Iterable[str]]) -> Translations:
@@ -28,11 +25,11 @@ def translations(known: Collection[str], stems_of: Callable[[str], Iterable[str]
     """
     senses: dict[str, set[str]] = {}
     for entry in CcCedict().get_entries():
-        said = " ".join(_REMARK.sub("", one) for one in entry["definitions"])
-        senses.setdefault(entry["simplified"], set()).update(stems_of(said))
+        own = senses.setdefault(entry["simplified"], set())
+        own.update(stems_of(" ".join(entry["definitions"])))
     found: dict[str, tuple[str, ...]] = {}
     for word, stems in senses.items():
-        is_clear = 0 < len(stems) <= MOST_SENSES and word not in _ASKING
+        is_clear = 0 < len(stems) <= MOST_SENSES
         found[word] = tuple(sorted(stems & set(known))) or (f"∅{word}",) if is_clear else ()
     return found
 

@@ -12,6 +12,7 @@ import pandas as pd
 from sqlalchemy import select
 
 from retention.campaigns.codes.coupons import OF_CUSTOMER
+from retention.campaigns.message.brand import web_address
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
@@ -153,7 +154,7 @@ def product_of(row: Mapping[str, Any]) -> Product:
         attributes = dict(json.loads(known.get("attributes") or "{}"))
     except (ValueError, TypeError):
         attributes = {}
-    url = str(attributes.pop("url", ""))
+    url = web_address(attributes.pop("url", ""))
     attributes.pop("recommendable", None)
     details = [
         f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
@@ -167,7 +168,7 @@ def product_of(row: Mapping[str, Any]) -> Product:
         title,
         known.get("price"),
         bool(known["in_stock"]) if "in_stock" in known else None,
-        url if url.startswith(("https://", "http://")) else "",
+        url,
         tuple(details),
         "; ".join(part for part in searched if part),
     )
@@ -176,21 +177,12 @@ def product_of(row: Mapping[str, Any]) -> Product:
 # ---------------------------------------------------------------- the customer's own
 
 
-def own_ids(lake: "Lake", customer_id: str) -> list[str]:
-    """Return every id of a customer, merged ones included; the canonical one is the first."""
-    people = lake.identities.canonical_ids()
-    canonical = people.get(customer_id, customer_id)
-    return [canonical, *sorted(one for one, other in people.items() if other == canonical)]
-
-
 def orders(lake: "Lake", customer: str, before: datetime) -> list[Order]:
     """Return the newest orders of a canonical id, newest first."""
     events, items = lake.table("events", before=before), lake.table("items")
-    own = events.filter(
-        events.customer_id == customer, events.event_type.isin(["purchase", "return"])
-    )
     columns = ("order_id", "occurred_at", "event_type", "item_id", "quantity", "amount")
-    rows = own.select(*columns).execute()
+    own = events.filter(events.customer_id == customer).select(*columns)
+    rows = own.filter(own.event_type.isin(["purchase", "return"])).execute()
     named = items.filter(items.item_id.isin(list(rows.item_id.dropna().unique())))
     titles = dict(named.select("item_id", "title").execute().itertuples(index=False))
     return orders_of(rows, titles)
@@ -198,26 +190,18 @@ def orders(lake: "Lake", customer: str, before: datetime) -> list[Order]:
 
 def orders_of(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[Order]:
     """Return a customer's newest orders from their purchases and returns, newest first."""
-    day = rows.occurred_at.dt.floor("D").astype(str)
-    rows = rows.assign(
-        key=rows.order_id.astype(object).where(rows.order_id.notna(), day),
-        title=rows.item_id.map(titles).fillna(rows.item_id),
-    )
-    returned = set(rows.key[rows.event_type == "return"])
-    found = []
-    for key, lines in rows[rows.event_type == "purchase"].groupby("key", sort=False):
-        shown = lines.astype(object).where(lines.notna(), None)
-        columns = zip(shown.title, shown.quantity, shown.amount, strict=True)
-        amount = lines.amount.sum(min_count=1)
-        found.append(
-            Order(
-                shown.order_id.iloc[0],
-                lines.occurred_at.max().to_pydatetime().replace(tzinfo=UTC),
-                tuple(Line(*line) for line in columns if line[0] is not None),
-                None if pd.isna(amount) else float(amount),
-                key in returned,
-            )
-        )
+    title, day = rows.item_id.map(titles).fillna(rows.item_id), rows.occurred_at.dt.strftime("%F")
+    rows = rows.assign(title=title, key=rows.order_id.astype(object).fillna(day))
+    rows = rows.astype(object).where(rows.notna(), None)
+    is_bought = rows.event_type == "purchase"
+    returned, found = set(rows.key[~is_bought]), []
+    for key, own in rows[is_bought].groupby("key", sort=False):
+        columns = zip(own.title, own.quantity, own.amount, strict=True)
+        lines = tuple(Line(*line) for line in columns if line[0] is not None)
+        amounts = [amount for amount in own.amount if amount is not None]
+        at = own.occurred_at.max().to_pydatetime().replace(tzinfo=UTC)
+        total = sum(amounts) if amounts else None
+        found.append(Order(own.order_id.iloc[0], at, lines, total, key in returned))
     return sorted(found, key=lambda order: order.at, reverse=True)[:MAX_ORDERS]
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 HANDED_OVER = ("asked", "anger", "cancellation")  # also why a person is called
 REFUSED, ORDERS, CODES, ANSWER = "refused", "orders", "codes", "answer"
-GOODS, GENERAL = "goods", "general"  # hints
 _FILE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-_INTENTS, _HINTS = (
-    {code: re.compile("|".join(patterns), re.IGNORECASE) for code, patterns in _FILE[kind].items()}
-    for kind in ("intent", "hint")
-)
+_PATTERNS = {
+    code: re.compile("|".join(patterns), re.IGNORECASE) for code, patterns in _FILE.items()
+}
+_GENERAL = _PATTERNS.pop("general")
 _HAN = re.compile("[\u3400-\u9fff]")
 _ORDER_NAME = re.compile(r"(?<![\w-])#?([A-Za-z]{0,6}-?\d[\w-]{2,30})(?![\w-])", re.ASCII)
 
@@ -19,12 +18,12 @@ _ORDER_NAME = re.compile(r"(?<![\w-])#?([A-Za-z]{0,6}-?\d[\w-]{2,30})(?![\w-])",
 def intent_of(text: str) -> str:
     """Return what a message wants; `ANSWER` if it is a question like any other."""
     plain = text.replace("’", "'")
-    return next((code for code, pattern in _INTENTS.items() if pattern.search(plain)), ANSWER)
+    return next((code for code, pattern in _PATTERNS.items() if pattern.search(plain)), ANSWER)
 
 
-def has_hint(hint: str, text: str) -> bool:
-    """Return whether a question seems to be about goods, or general: a policy may answer it."""
-    return _HINTS[hint].search(text.replace("’", "'")) is not None
+def is_general(text: str) -> bool:
+    """Return whether a policy may answer a question although it names an order."""
+    return _GENERAL.search(text) is not None
 
 
 def language_of(text: str) -> str:

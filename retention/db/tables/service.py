@@ -21,7 +21,6 @@ class Conversation(Base):
     # open | waiting (for a person) | absent (the customer knows that nobody came) | answered
     # (by a person) | closed
     state: Mapped[str] = mapped_column(String(10), default="open")
-    reason: Mapped[str | None] = mapped_column(String(16))  # why a person was called
     channel: Mapped[str | None] = mapped_column(String(64))
     waiting_since: Mapped[datetime | None]
     last_seq: Mapped[int] = mapped_column(default=0)

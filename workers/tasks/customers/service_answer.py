@@ -10,6 +10,7 @@ from retention.connect.live import events, inbox
 from retention.db import Transaction
 from retention.db.tables import ChatMessage, Conversation
 from retention.lake import Lake
+from retention.lake.identity.links import ids_of
 from retention.privacy import pseudonym
 from retention.reports.customer_history import last_orders, newest_lists
 from retention.service import answers, facts, intents, store
@@ -79,7 +80,7 @@ def _customer(
     """Return the signed customer's own data; None without a signature on this message."""
     if chat.customer_id is None or not message.is_signed:
         return None
-    ids, now = facts.own_ids(lake, chat.customer_id), clock.now()
+    ids, now = ids_of(lake, chat.customer_id), clock.now()
     return Customer(facts.orders(lake, ids[0], now), facts.codes(session, ids, now))
 
 
@@ -133,7 +134,7 @@ def _handle(
 
 def _call(session: Transaction, chat: Conversation, reason: str, card: Mapping[str, Any]) -> None:
     """Call a person: begin the chat's thread with all that was said."""
-    chat.state, chat.reason, chat.waiting_since = store.WAITING, reason, clock.wall()
+    chat.state, chat.waiting_since = store.WAITING, clock.wall()
     chat.channel = session.settings.service_channel or digest_channel(session)
     values = {"chat": chat.id, "reason": reason, **card}
     root = Post("service/handover", values, store.thread_key(chat.id), chat.channel)

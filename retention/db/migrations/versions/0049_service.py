@@ -18,7 +18,6 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.String(length=255), nullable=True, index=True),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
-        sa.Column("reason", sa.String(length=16), nullable=True),
         sa.Column("channel", sa.String(length=64), nullable=True),
         utc("waiting_since", nullable=True),
         sa.Column("last_seq", sa.Integer(), nullable=False),
