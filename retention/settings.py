@@ -212,6 +212,11 @@ class Settings(BaseSettings):
     derive_relations: bool = False
     """`true` lets models see who shares an address, sent a gift or used a referral code, as the
     attributes of the customers say."""
+    privacy_budget: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Privacy loss ε per week of the counts that leave the desk with noise. 0 switches the noise
+    off; see [differential privacy](../operator/differential_privacy.md)."""
+    privacy_spend: Annotated[float, Field(gt=0, le=1_000_000)] = 500.0
+    """Spend of one customer and week that counts at most in a noisy sum of sales."""
     demo: bool = False
     """Set by `retention demo`."""
 
