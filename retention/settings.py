@@ -478,6 +478,8 @@ def _form(field: str) -> str:
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
         "demo": gettext("true or false"),
         "derive_relations": gettext("true or false"),
+        "privacy_budget": gettext("a number from 0 to 100, such as 1"),
+        "privacy_spend": gettext("a number above 0, at most 1000000, such as 500"),
     }
     return forms.get(field) or gettext("text")
 

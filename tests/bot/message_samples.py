@@ -196,7 +196,10 @@ PRIVACY_BUDGET = {
     "spent": 0.25,
     "cost": 0.25,
     "until": AT,
-    "releases": [RELEASED, {**RELEASED, "subject": "model", "period": VERSION, "epsilon": 2.0}],
+    "releases": [
+        RELEASED,
+        {**RELEASED, "subject": "model", "period": "20170904-51", "epsilon": 2.0},
+    ],
 }
 
 VOICES = {"since": AT, "until": AT, "known": 412, "needed": 60, "texts": 31, "customers": 28}

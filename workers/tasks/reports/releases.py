@@ -89,8 +89,8 @@ def _audience_sizes(session: Transaction) -> tuple[noise.Figure, ...]:
     if not rows:
         raise BadInput(
             gettext(
-                "No audience is published yet. Save one, and try again after the next night: "
-                "the desk publishes them then."
+                "No audience is published yet. Save one, and ask an operator for a key "
+                "(`retention keys add NAME`): the desk publishes audiences while a key exists."
             ),
             hint="save_audience",
         )

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_privacy_releases")),
         sa.UniqueConstraint(
-            "team_id", "subject", "period", name=op.f("uq_privacy_releases_team_id")
+            "team_id", "subject", "period", name=op.f("uq_privacy_releases_team_id_subject_period")
         ),
     )
     op.create_index(op.f("ix_privacy_releases_team_id_at"), "privacy_releases", ["team_id", "at"])
