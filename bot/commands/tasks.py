@@ -211,6 +211,10 @@ TASKS = {
         gettext("Choose a language"), "language", "language en", "language en --for channel"
     ),
     "privacy periods": _task(gettext("See how long what is kept"), "privacy"),
+    "privacy budget": _task(gettext("See the privacy budget"), "privacy budget"),
+    "privacy release": _task(
+        gettext("Release the sizes of audiences, rounded for privacy"), "privacy release"
+    ),
     "why": _task(gettext("See what was decided about a customer"), "why 1243"),
     "forget": _task(gettext("Erase a customer"), "forget 1243"),
     "help": _task(gettext("See what you can do"), "help", "help sweep"),

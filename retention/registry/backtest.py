@@ -6,11 +6,13 @@ Earlier snapshots with known outcomes serve as origins.
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from retention.churn import private
 from retention.churn.estimators import RFM, SIMPLE
 from retention.churn.evaluation.classification_metrics import metrics, reliability
 from retention.churn.evaluation.evaluate import baseline_metrics
@@ -217,6 +219,23 @@ def backtest_origins(
         if before := training.as_of(test.cutoff):
             pairs.append((test, before))
     return pairs
+
+
+def price_of_privacy(training: TrainingSet, result: BacktestResult) -> dict[str, float | None]:
+    """Compare a private model's log-loss with that of the same model without noise."""
+    cutoffs = {origin.test.cutoff for origin in result.origins}
+    plain = replace(training, settings={private.PRIVATE: {"epsilon": inf}})
+    pairs = [pair for pair in backtest_origins(plain) if pair[0].cutoff in cutoffs]
+    if not pairs:
+        return {"log_loss": None, "plain_log_loss": None}
+    losses = [
+        log_losses(test.labels, fit(before, model=private.PRIVATE).predict(test))
+        for test, before in pairs
+    ]
+    return {
+        "log_loss": result.details["pooled"]["log_loss"],
+        "plain_log_loss": float(np.concatenate(losses).mean()),
+    }
 
 
 def same_recipe(first: TrainedChurn, second: TrainedChurn) -> bool:

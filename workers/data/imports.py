@@ -31,7 +31,6 @@ from retention.lake.reading.sources import accept_any, expand_paths
 from retention.lake.schema import LISTS
 from retention.progress import Progress, silent
 from retention.text import gettext
-from retention.texts.calls import transcribe_calls
 from retention.window import Means
 from workers.campaigns import messages
 from workers.data import voice_clips
@@ -111,6 +110,8 @@ def _import_calls(
     lake: "Lake", database: Database, request: ImportFiles, progress: Progress
 ) -> "ImportReport":
     """Import recorded calls: what was said, as texts."""
+    from retention.texts.calls import transcribe_calls  # it loads pandas
+
     others = [file for file in request.files if not voice_clips.SOUND.search(file)]
     paths = [Path(file) for file in expand_paths(list(request.files))]
     if others or request.map_path or request.query or request.format_name:
