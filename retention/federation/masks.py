@@ -42,7 +42,7 @@ def masked(
 def unmasked(vectors: Iterable[np.ndarray]) -> np.ndarray:
     """Return the sum of the vectors of all desks of a round."""
     total = np.sum(list(vectors), axis=0, dtype=np.uint64)
-    return total.view(np.int64) / UNIT
+    return np.asarray(total.view(np.int64) / UNIT)
 
 
 def _stream(seed: bytes, size: int) -> np.ndarray:
