@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 setup: $(VENV)/.installed
 
 # Each extra has tests in an environment of its own, because the other tests must pass without it:
-# pyspark is 400 MB, torch 2 GB, the recogniser of voice 38 MB, the weights of texts 72 MB.
+# pyspark is 400 MB, torch 2 GB, the recogniser of voice 56 MB, the weights of texts 72 MB.
 OWN = spark deep voice texts
 
 setup-spark: setup

@@ -25,6 +25,7 @@ from retention.lake.storage.old_versions import erase_from_log, erase_from_old_f
 from retention.privacy import pseudonym
 from retention.privacy.erased import ERASED_PREFIX, ErasedCustomers
 from retention.settings import Settings
+from retention.texts import theme_store
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -266,7 +267,7 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
     names = [pseudonym(key, customer_id) for key in keys for customer_id in ids]
     session.change(delete(tables.Thread).where(tables.Thread.customer.in_(names)))
     webhook_inbox.empty_quarantined(session)
-    session.execute(delete(tables.TextThemes))  # their phrases may name the customer; found anew
+    theme_store.forget_phrases(session)
     session.execute(delete(tables.StoredClick))  # what was typed or chosen may name the customer
     for personal in _ONLY_PERSONAL:
         run(delete(personal).where(personal.customer_id.in_(ids)))

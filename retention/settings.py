@@ -209,6 +209,15 @@ class Settings(BaseSettings):
     """Your brand file: logo, colours and address of e-mails. Default: `brand.toml` in the home."""
     log_format: Literal["text", "json"] = "text"
     """`json` writes the log of every process to standard output, one object per line."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory in GB that the data engine of each process may use before it uses the disk. Default:
+    half of the machine's or container's memory, at most 6."""
+    job_minutes: Annotated[int, Field(ge=1, le=1440)] = 15
+    """Longest time of a job that is no training."""
+    training_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    """CPU time of a training, over all threads. It may take four times as long on the clock."""
+    training_threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of a training. Default: half of the cores, at most 4."""
     derive_relations: bool = False
     """`true` lets models see who shares an address, sent a gift or used a referral code, as the
     attributes of the customers say."""
@@ -471,6 +480,10 @@ def _form(field: str) -> str:
         "doubted_labels": gettext("keep or drop"),
         "log_format": gettext("text or json"),
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
+        "memory_gb": gettext("a number of GB above 0, such as 6"),
+        "job_minutes": gettext("a whole number of minutes from 1 to 1440, such as 15"),
+        "training_minutes": gettext("a whole number of minutes from 1 to 1440, such as 15"),
+        "training_threads": gettext("a whole number from 1, such as 4"),
         "demo": gettext("true or false"),
         "derive_relations": gettext("true or false"),
     }

@@ -18,17 +18,10 @@ RUN_JOB = "workers.run_job"
 TRAINING = "training"  # this queue is limited by CPU time and never delays the other queues
 INTERACTIVE = "interactive"
 QUEUES = (INTERACTIVE, "batch", TRAINING)
-HARD_LIMIT = 900  # seconds of wall time for a job of any other queue
-SOFT_LIMIT = HARD_LIMIT - 30  # raises an exception in the task, early enough to report the failure
-# The heartbeat enforces both training limits. CPU time counts all threads of the process.
-TRAINING_CPU_LIMIT = 3600  # seconds
-TRAINING_WALL_LIMIT = 4 * 3600  # seconds; ends a process that hangs without using the CPU
 # A third of the share of other processes. At 10 (a tenth) a training of 80 CPU seconds takes hours
 # on a busy machine.
 TRAINING_NICENESS = 5
 MOST_TRAINING_THREADS = 4
-# Longer than any job, because a running job's message would be delivered again after it.
-VISIBILITY_TIMEOUT = 2 * TRAINING_WALL_LIMIT
 # A thread that waits for others sleeps. On a busy machine threads that spin make boosting ten times
 # slower.
 WAITING = {"OMP_WAIT_POLICY": "passive"}
@@ -40,32 +33,50 @@ _THREAD_SETTINGS = (
 )
 
 
-def time_limits(queue: str) -> dict[str, int]:
-    """Return Celery's time limits for a queue."""
+def training_seconds(settings: Settings) -> tuple[int, int]:
+    """Return a training's limits of CPU time, over all threads, and of wall time.
+
+    The heartbeat enforces both. The second ends a process that hangs without using the CPU.
+    """
+    cpu = 60 * settings.training_minutes
+    return cpu, 4 * cpu
+
+
+def time_limits(settings: Settings, queue: str) -> dict[str, int]:
+    """Return Celery's time limits for a queue.
+
+    The soft one raises an exception in the task, early enough to report the failure.
+    """
     if queue != TRAINING:
-        return {"time_limit": HARD_LIMIT, "soft_time_limit": SOFT_LIMIT}
+        limit = 60 * settings.job_minutes
+        return {"time_limit": limit, "soft_time_limit": limit - 30}
     # Later than the heartbeat's limit. They end a process whose heartbeat cannot act.
-    return {"time_limit": TRAINING_WALL_LIMIT + 60, "soft_time_limit": TRAINING_WALL_LIMIT + 30}
+    _, wall = training_seconds(settings)
+    return {"time_limit": wall + 60, "soft_time_limit": wall + 30}
 
 
-def training_environment() -> dict[str, str]:
+def training_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that limit the threads of training.
 
-    At least half of the cores stay free for other processes. Variables that the operator has set
-    keep their value.
+    By default at least half of the cores stay free for other processes. Variables that the operator
+    has set keep their value.
     """
-    threads = max(1, min(MOST_TRAINING_THREADS, (os.cpu_count() or 1) // 2))
+    usual = max(1, min(MOST_TRAINING_THREADS, (os.cpu_count() or 1) // 2))
+    threads = settings.training_threads or usual
     wanted = dict.fromkeys(_THREAD_SETTINGS, str(threads)) | WAITING
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
 def make_app(settings: Settings) -> "Celery":
     """Return the Celery app of this installation. There is one app per broker and process."""
-    return _app(broker.url(settings))
+    usual, training = (time_limits(settings, queue) for queue in ("batch", TRAINING))
+    # Longer than any job, because a running job's message would be delivered again after it.
+    visible = 2 * max(usual["time_limit"], training["time_limit"])
+    return _app(broker.url(settings), *usual.values(), visible)
 
 
 @cache
-def _app(url: str) -> "Celery":
+def _app(url: str, time_limit: int, soft_time_limit: int, visible: int) -> "Celery":
     from celery import Celery
 
     app = Celery("retention", broker=url, set_as_current=False)
@@ -79,14 +90,14 @@ def _app(url: str) -> "Celery":
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
-        task_time_limit=HARD_LIMIT,
-        task_soft_time_limit=SOFT_LIMIT,
+        task_time_limit=time_limit,
+        task_soft_time_limit=soft_time_limit,
         task_default_queue="batch",
         task_create_missing_queues=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "visibility_timeout": VISIBILITY_TIMEOUT,
+            "visibility_timeout": visible,
             "unacked_restore_interval": 15,
             "unacked_restore_throttle": 1,
             "socket_timeout": 10,

@@ -77,7 +77,7 @@ class Request(BaseModel):
 
             store.find(session, name)
 
-    def check_worker_limits(self) -> None:
+    def check_worker_limits(self, settings: "Settings") -> None:
         """Refuse a request that exceeds a worker's limits."""
 
 

@@ -13,7 +13,7 @@ from retention.errors import BadInput
 from retention.risk.policy import load_policy
 from retention.text import gettext, in_language
 from retention.texts import extra
-from workers.app import TRAINING_CPU_LIMIT
+from workers.app import training_seconds
 from workers.campaigns import job_requests as _of_campaigns  # noqa: F401 - its requests, too
 from workers.job_request_base import (
     Anonymous,
@@ -32,6 +32,7 @@ from workers.job_request_base import (
 
 if TYPE_CHECKING:
     from retention.db import Transaction
+    from retention.settings import Settings
 
 ImportTable = Literal[
     "events", "customers", "items", "treatments", "relations", "texts", "redemptions", "bounces"
@@ -81,9 +82,9 @@ RECOMMENDERS = (
 BLEND = ("auto", "blend")  # recommenders that rank the candidates of several models
 
 
-# Of a queued search. With four threads 600 s use 40 CPU minutes. The rest of TRAINING_CPU_LIMIT is
-# for training and evaluating the winner.
-MAX_TUNE_SECONDS = 600
+# Share of a training's CPU time that a queued search may take on the clock. With four threads, it
+# uses two thirds; the rest is for training and evaluating the winner.
+TUNE_SHARE = 1 / 6
 
 
 def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
@@ -121,20 +122,18 @@ class Retrain(Anonymous):
         """Return the kinds of models to train."""
         return self.models or ("churn", "recommend")
 
-    def check_worker_limits(self) -> None:
+    def check_worker_limits(self, settings: "Settings") -> None:
         """Refuse a search beyond the CPU limit."""
-        if self.tune and self.tune > MAX_TUNE_SECONDS:
+        cpu, _ = training_seconds(settings)
+        limit = cpu * TUNE_SHARE
+        if self.tune and self.tune > limit:
             raise BadInput(
                 gettext(
                     "--tune is {tune:g} minutes, and the limit is {limit}: a training job may "
                     "use {cpu_minutes} minutes of CPU time in all. Give --tune at most "
                     "{limit}m, or run `retention retrain` in a terminal without --queue, where "
                     "no limit applies."
-                ).format(
-                    tune=self.tune / 60,
-                    limit=MAX_TUNE_SECONDS // 60,
-                    cpu_minutes=TRAINING_CPU_LIMIT // 60,
-                )
+                ).format(tune=self.tune / 60, limit=int(limit // 60), cpu_minutes=cpu // 60)
             )
 
     @model_validator(mode="after")

@@ -104,7 +104,7 @@ def scheduled_request(call: Call, text: str) -> Request:
     request = command.handle(call, parsed.params)
     if not isinstance(request, Request):
         raise TypeError(f"{command.path} returned no request")
-    request.check_worker_limits()
+    request.check_worker_limits(call.settings)
     with call.database.reading() as session:
         request.check(session)
     return request

@@ -285,7 +285,7 @@ def _start(
     quiet: bool,
 ) -> bool:
     """Queue a command's job; its progress and its result come into the thread."""
-    request.check_worker_limits()
+    request.check_worker_limits(services.settings)
     elsewhere = private and not said.is_direct
 
     def store(session: Transaction) -> jobs.Submission | None:

@@ -78,7 +78,7 @@ def answer(call: Call, text: str) -> render.Message:
     result = parsed.command.handle(call, parsed.params)
     if not isinstance(result, Request):
         return render.message(result.template, zone=services.settings.timezone, **result.data)
-    result.check_worker_limits()
+    result.check_worker_limits(services.settings)
     origin = call.channel or call.user
     is_private = parsed.command.private or result.is_private
     can_post = is_private or services.channels.can_post(origin)

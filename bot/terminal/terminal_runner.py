@@ -110,7 +110,7 @@ def _execute(
 def _queue(request: "Request", call: Call) -> dict[str, Any]:
     from workers.queue import jobs
 
-    request.check_worker_limits()
+    request.check_worker_limits(call.settings)
     job = submit(request, call)
     if call.user != user_roles.OPERATOR:  # the worker's own entries cannot name the system's user
         with call.services.database.transaction() as session:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("duckdb", "spark")
 MAX_MEMORY = 6 * 2**30
+CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 MAX_FRESH_DAYS = 28  # after the newest event, whatever the horizon
 
 
@@ -85,6 +86,7 @@ class Lake:
         self.zone = zone
         self.own_titles: Callable[[], dict[str, str]] = dict  # of items, as people set them
         self.derives_relations = False  # from addresses and referral codes
+        self.memory = usual_memory()  # bytes for DuckDB, which then uses the disk
         self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
@@ -115,6 +117,8 @@ class Lake:
         lake = cls(root, settings.home / "scratch", settings.timezone, reader)
         lake.own_titles = partial(own_titles, settings)
         lake.derives_relations = settings.derive_relations
+        if settings.memory_gb:
+            lake.memory = int(settings.memory_gb * 2**30)
         return lake
 
     @cached_property
@@ -129,7 +133,7 @@ class Lake:
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "temp_directory": str(self._scratch),
-            "memory_limit": f"{_memory_limit()}B",
+            "memory_limit": f"{self.memory}B",
             "max_temp_directory_size": f"{_temp_limit(self._scratch)}B",
         }
         raw = duckdb.connect(config=config)
@@ -402,12 +406,16 @@ class Lake:
         return dropped
 
 
-def _memory_limit() -> int:
-    """Return DuckDB's memory limit in bytes.
+def usual_memory() -> int:
+    """Return DuckDB's memory limit in bytes, unless a setting names one.
 
-    Several workers share a machine, and Python needs memory, too.
+    Several workers share a machine, and Python needs memory, too. A container may use less than its
+    machine has.
     """
-    return min(MAX_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError, ValueError):  # no control groups, or "max"
+        limits.append(int(CONTAINER_MEMORY.read_text()))
+    return min(MAX_MEMORY, min(limits) // 2)
 
 
 def _temp_limit(folder: Path) -> int:

@@ -162,7 +162,7 @@ def _quotes(session: Transaction, own: pd.DataFrame) -> list[dict[str, Any]]:
 def voices_line(lake: "Lake", session: Transaction, at: datetime) -> dict[str, Any] | None:
     """Return the week's most frequent theme for the digest; None before themes were found."""
     row = theme_store.stored(session)
-    if row is None:
+    if row is None or not row.texts:  # after an erasure, they wait to be found anew
         return None
     report = _report(
         lake, session, texts_before(lake, at), ThemeSet.from_json(row.content), at - WEEK, at

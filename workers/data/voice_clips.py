@@ -8,7 +8,7 @@ The whole text is in the WebVTT file at ``vtt``.
 import re
 from typing import Any
 
-_SOUND = re.compile(r"\.(wav|mp3|m4a|ogg|oga|opus|flac|aac)$", re.IGNORECASE)
+SOUND = re.compile(r"\.(wav|mp3|m4a|ogg|oga|opus|flac|aac)$", re.IGNORECASE)  # a file's name
 _CUE_TAG = re.compile(r"<[^>]*>")
 PROCESSING, COMPLETE = "processing", "complete"  # status
 MAX_CHARACTERS = 500  # of a sentence
@@ -17,7 +17,7 @@ MAX_CHARACTERS = 500  # of a sentence
 def is_voice(file: dict[str, Any]) -> bool:
     """Return whether a shared file is sound. Slack gives its own recordings a type of video."""
     sound = str(file.get("mimetype") or "").startswith("audio/")
-    has_ending = bool(_SOUND.search(str(file.get("name") or "")))
+    has_ending = bool(SOUND.search(str(file.get("name") or "")))
     return file.get("subtype") == "slack_audio" or sound or has_ending
 
 

@@ -30,7 +30,6 @@ from retention.db.tables import Job
 from retention.errors import Cancelled
 from retention.progress import seconds_left
 from retention.text import gettext
-from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT
 from workers.delivery import job_messages, outbox
 from workers.queue import completion, jobs
 
@@ -86,9 +85,6 @@ class Limits:
             "`retention retrain` in a terminal without --queue, where no limit applies."
         )
         return sentence.format(limit=_duration(limit), advice=advice)
-
-
-TRAINING_LIMITS = Limits(TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT)
 
 
 class Heartbeat:

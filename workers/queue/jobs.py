@@ -188,7 +188,7 @@ def wake(settings: Settings, job: Job) -> bool:
             queue=job.queue,
             ignore_result=True,
             headers={broker.JOB: job.id},
-            **time_limits(job.queue),
+            **time_limits(settings, job.queue),
         )
     except Exception as error:
         # Kombu, redis and sockets raise different errors for a broker that is down.

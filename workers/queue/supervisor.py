@@ -83,7 +83,7 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
         environments = ChildEnvironments(settings)
         environments.write()
         role = f"{roles[0]}:{queue}" if queue else roles[0]
-        environment = environments.of(role) | _extra_environment(roles[0], queues)
+        environment = environments.of(role) | _extra_environment(settings, roles[0], queues)
         os.execve(command[0], command, environment)  # noqa: S606 - no shell wanted
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +113,9 @@ class Supervisor:
         for role in started:
             for queue in QUEUES if role == "worker" else ():
                 own = (queue,)
-                child = Child(f"{role}:{queue}", _command(role, own), _extra_environment(role, own))
+                child = Child(
+                    f"{role}:{queue}", _command(role, own), _extra_environment(settings, role, own)
+                )
                 self.children.append(child)
             if role != "worker":
                 self.children.append(Child(role, _command(role)))
@@ -287,9 +289,9 @@ def _nice(queues: Sequence[str]) -> list[str]:
     return [program, "-n", str(increment)] if program and needs_nice else []
 
 
-def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:
+def _extra_environment(settings: Settings, role: str, queues: Sequence[str]) -> dict[str, str]:
     only_training = role == "worker" and tuple(queues) == (TRAINING,)
-    return training_environment() if only_training else {}
+    return training_environment(settings) if only_training else {}
 
 
 def _die_with_parent() -> None:

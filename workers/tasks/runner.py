@@ -22,11 +22,11 @@ from retention.progress import Progress, forward_only, silent
 from retention.settings import Settings
 from retention.text import gettext, use_language
 from workers import hints, languages, tasks, user_roles
-from workers.app import TRAINING
+from workers.app import TRAINING, training_seconds
 from workers.delivery.job_messages import surviving_models
 from workers.job_requests import REQUESTS, Request
 from workers.queue import completion, jobs, live_processes
-from workers.queue.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
+from workers.queue.heartbeat import Heartbeat, LimitExceeded, Limits
 from workers.tasks.interface import Context, Outcome
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,8 @@ def _run_guarded(
     request = REQUESTS[job.kind].model_validate(job.args)
     with database.reading() as session:
         user_roles.require(session, job.requested_by, request.role, request.deed)
-    limits = TRAINING_LIMITS if may_kill and job.queue == TRAINING else None
+    is_limited = may_kill and job.queue == TRAINING
+    limits = Limits(*training_seconds(database.settings)) if is_limited else None
     heartbeat = Heartbeat(database, job, may_kill=may_kill, limits=limits)
     try:
         with heartbeat:

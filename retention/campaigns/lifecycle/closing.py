@@ -9,7 +9,7 @@ Computes no effect (`measurement`) and voids no codes.
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 
 from retention.campaigns.lifecycle import states
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign, move_campaign
@@ -106,15 +106,26 @@ def uninformative_campaigns(session: Transaction) -> set[str]:
     code shows that messages were delivered another way.
     """
     is_unusable = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
+    is_unfinished = Campaign.state.in_(("measuring", "cancelled"))
+    uninformative = select(Campaign.id).where(
+        Campaign.team_id == session.settings.team_id,
+        or_(is_unfinished, is_unusable, _was_never_delivered()),
+    )
+    return set(session.scalars(uninformative))
+
+
+def can_teach(session: Transaction, campaign: Campaign, result: dict[str, Any]) -> bool:
+    """Whether a result may change the policy: nobody stopped the campaign, and it was delivered."""
+    undelivered = select(exists().where(Campaign.id == campaign.id, _was_never_delivered()))
+    is_usable = campaign.state != "cancelled" and result["advice"] != "unbelievable"
+    return is_usable and not session.scalar(undelivered)
+
+
+def _was_never_delivered() -> ColumnElement[bool]:
     in_sends, in_coupons = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
     is_delivered = exists().where(in_sends, Send.state.in_(sends.POSSIBLY_DELIVERED))
     is_redeemed = exists().where(in_coupons, Coupon.state == "redeemed")
-    was_never_delivered = exists().where(in_sends) & ~is_delivered & ~is_redeemed
-    uninformative = select(Campaign.id).where(
-        Campaign.team_id == session.settings.team_id,
-        or_(Campaign.state.in_(("measuring", "cancelled")), is_unusable, was_never_delivered),
-    )
-    return set(session.scalars(uninformative))
+    return exists().where(in_sends) & ~is_delivered & ~is_redeemed
 
 
 def _require_window_over(campaign: Campaign, now: datetime) -> None:

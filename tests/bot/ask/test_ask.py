@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import SecretStr
 
-from bot.ask import Subject, Understanding, changes, understand
+from bot.ask import Subject, Understanding, understand
 from bot.ask.endpoint import ask_endpoint
 from bot.ask.references import ShopNames
 from bot.ask.result import CHANGING, READING
@@ -18,7 +18,6 @@ from bot.commands.catalogue import entries
 from bot.commands.parsing import parse
 from bot.commands.tree import root
 from retention.settings import Settings
-from retention.texts.speech import sentences
 from tests.benchmarks import ask
 
 TODAY = date(2017, 10, 2)
@@ -37,12 +36,6 @@ def test_sentences_are_read_and_a_misread_one_runs_and_proposes_no_change(half, 
     assert 1 - len(wrong) / len(results) >= level, [result.case.sentence for result in wrong]
     changing = [one for one in results if one.runs_wrong_change or one.proposes_wrong_change]
     assert not [result.case.sentence for result in changing]
-
-
-def test_each_sentence_of_the_recogniser_is_a_reading_command():
-    commands = {text: read(text).command for text in sentences()}
-    assert not [text for text, line in commands.items() if line is None or changes(line)]
-    assert all(len(text.split()) >= 3 for text in sentences())
 
 
 def test_evaluation_has_400_sentences_in_two_halves_of_styles():

@@ -290,7 +290,7 @@ def test_spoken_change_waits_for_its_own_click(desk):
 def test_voice_message_without_a_command_gets_one_sentence(
     desk, monkeypatch, name, transcript, named
 ):
-    monkeypatch.setattr(speech, "Decoder", None)
+    monkeypatch.setattr(speech, "moonshine_voice", None)
     words_of = {"transcript": transcript} if transcript else {}
     desk.slack.drop("admin", name, b"sound", **words_of)
     desk.run("voice")

@@ -17,8 +17,9 @@ import pytest
 from retention import clock
 from retention.errors import BadInput, TooLittleData
 from retention.lake import Lake, coverage
+from retention.lake import lake as lake_module
 from retention.lake.importing.import_files import import_files
-from retention.lake.lake import naive
+from retention.lake.lake import naive, usual_memory
 from retention.lake.quality import quality
 from retention.lake.schema import EVENTS, SQL_TYPES, TABLES
 from retention.lake.storage import delta_store
@@ -328,3 +329,15 @@ def test_failed_write_removes_its_files(lake, tmp_path):
     with pytest.raises(duckdb.Error, match="no room"):
         delta_store.write_parts(tmp_path, EVENTS, lake.duckdb, "fresh", parts, 0)
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_memory_is_that_of_the_container_or_the_setting(settings, tmp_path, monkeypatch):
+    file = tmp_path / "memory.max"
+    monkeypatch.setattr(lake_module, "CONTAINER_MEMORY", file)
+    machine = usual_memory()
+    for content, most in (("max\n", machine), (f"{2**30}\n", 2**29)):
+        file.write_text(content)
+        assert usual_memory() == most
+    own = Lake.open(settings.model_copy(update={"memory_gb": 1.5}))
+    (limit,) = own.duckdb.execute("SELECT current_setting('memory_limit')").fetchone()
+    assert limit == "1.5 GiB"

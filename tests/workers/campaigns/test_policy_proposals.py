@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.campaigns.learning import offer_rule
@@ -107,6 +107,28 @@ def test_result_leads_to_a_proposal_that_a_second_person_approves(sending):
     assert discount(desk) == 0.1
     deeds = desk.scalars(select(Audit.action).where(Audit.action.startswith("policy")))
     assert deeds == ["policy.propose", "policy.change", "policy.approve", "policy.change"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("state", ["failed", "bounced"])
+def test_test_that_reached_nobody_proposes_nothing(sending, state):
+    desk = sending
+    campaign_id = live(desk, with_b())
+    desk.execute(update(Send).values(state=state))
+    assert result_of(desk, campaign_id, B_WINS) is None
+    assert desk.read(listed) == []
+
+
+@pytest.mark.nightly
+def test_result_with_a_sample_ratio_mismatch_proposes_nothing(sending, monkeypatch):
+    desk = sending
+    monkeypatch.setattr(offer_rule, "MIN_BUYERS", 1)
+    campaign_id = live(desk, with_b())
+    removed = desk.arms()["control"][1:]
+    desk.execute(delete(Assignment).where(Assignment.customer_id.in_(removed)))
+    assert result_of(desk, campaign_id, {**B_WINS, "control": 1.0}) is None
+    assert desk.campaign(campaign_id).result["advice"] == "unbelievable"
+    assert desk.read(listed) == []
 
 
 @pytest.mark.nightly
@@ -219,7 +241,9 @@ def test_replay_compares_a_file_with_the_policy_in_force(sending):
 
 
 def rounded(data):
-    """Round the floats of nested dicts to nine digits."""
+    """Round the floats of nested dicts and lists to nine digits."""
     if isinstance(data, dict):
         return {name: rounded(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [rounded(value) for value in data]
     return round(data, 9) if isinstance(data, float) else data

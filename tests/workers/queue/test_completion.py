@@ -33,7 +33,7 @@ from tests.workers.harness import (
 )
 from tests.world import change, execute, scalar, scalars
 from workers import action_ids, hints
-from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
+from workers.app import make_app, time_limits, training_seconds
 from workers.job_requests import Digest, Retrain, Score, Sweep
 from workers.queue import completion, jobs, quotas
 from workers.tasks import runner
@@ -353,11 +353,24 @@ def test_redelivered_message_of_a_leased_job_is_harmless(database, work):
 
 
 def test_training_message_is_not_redelivered_within_its_limits(settings):
-    conf, (hard, soft) = make_app(settings).conf, time_limits("training").values()
-    visible = conf.broker_transport_options["visibility_timeout"]
-    assert visible > hard > soft > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
+    conf, (hard, soft) = make_app(settings).conf, time_limits(settings, "training").values()
+    visible, (cpu, wall) = (
+        conf.broker_transport_options["visibility_timeout"],
+        training_seconds(settings),
+    )
+    assert visible > hard > soft > wall > cpu
     usual = {"time_limit": conf.task_time_limit, "soft_time_limit": conf.task_soft_time_limit}
-    assert time_limits("batch") == usual
+    assert time_limits(settings, "batch") == usual
+
+
+def test_settings_change_the_limits_of_jobs(settings):
+    larger = settings.model_copy(update={"job_minutes": 90, "training_minutes": 300})
+    conf = make_app(larger).conf
+    assert (conf.task_time_limit, training_seconds(larger)) == (5_400, (18_000, 72_000))
+    assert conf.broker_transport_options["visibility_timeout"] > 72_060
+    Retrain(tune=1_800.0).check_worker_limits(larger)
+    with pytest.raises(BadInput, match="300 minutes"):
+        Retrain(tune=3_060.0).check_worker_limits(larger)
 
 
 def answers_directly(request, context):

@@ -149,7 +149,7 @@ def test_training_ends_at_its_cpu_limit_with_a_sentence(database, work, monkeypa
             if reports:
                 context.progress(1, 2, "x")
 
-    monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0.2, 3600))
+    monkeypatch.setattr("workers.tasks.runner.training_seconds", lambda settings: (0.2, 3600))
     queued_job, result = work(run, Retrain())
     ended = job(database, queued_job.id)
     assert (result, ended.state, ended.reference) == ("limit exceeded", "failed", None)
@@ -162,7 +162,7 @@ def test_training_that_waits_ends_at_the_wall_limit(database, monkeypatch, work)
         while True:
             time.sleep(0.01)
 
-    monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(3600, 0.2))
+    monkeypatch.setattr("workers.tasks.runner.training_seconds", lambda settings: (3600, 0.2))
     queued_job, ended = work(run, Retrain())
     assert ended == "limit exceeded"
     assert "the longest that a training job may run" in job(database, queued_job.id).error
@@ -183,7 +183,7 @@ def test_other_queues_have_no_cpu_limit(database, task, monkeypatch, queue):
             time.sleep(0.01)
         return Outcome({"x": 1})
 
-    monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0, 0))
+    monkeypatch.setattr("workers.tasks.runner.training_seconds", lambda settings: (0, 0))
     task("retrain", run)
     queued_job = ask(database, Retrain(), "k")
     set_job(database, queued_job.id, queue=queue)  # as an old database may have it

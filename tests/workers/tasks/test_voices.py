@@ -12,7 +12,7 @@ from retention.errors import BadInput
 from retention.lake import Lake
 from retention.reports.last_text import last_text
 from retention.reports.voices import voices, voices_line
-from retention.texts import extra
+from retention.texts import extra, theme_store
 from tests import shop as tiny
 from tests.retention.texts.conftest import embeds, texts, voiced  # noqa: F401 - fixtures
 from tests.workers.harness import ADMIN, ask, job
@@ -137,3 +137,27 @@ def test_card_has_the_last_text_before_its_time(desk):
         assert last_text(lake, session, "c0002", at + timedelta(hours=1))["text"] == "first …"
         assert last_text(lake, session, "c0002", desk.end)["text"] == "second"
         assert last_text(lake, session, "nobody", desk.end) is None
+
+
+def test_erasure_drops_phrases_but_not_the_names_that_people_gave(desk):
+    week(desk)
+    with desk.database.transaction() as session:
+        theme_store.rename(session, 1, "Ours", ADMIN)
+    run(desk, Forget(customer_id="c0001"), ADMIN)
+    (content,) = scalars(desk.database, select(TextThemes.content))
+    assert [each["phrases"] for each in content["themes"]] == [[]] * len(content["themes"])
+    with desk.database.reading() as session:
+        assert voices_line(desk.lake, session, desk.end) is None
+    titles = [row["title"] for row in week(desk)["themes"]]
+    assert "Ours" in titles
+    assert all(titles)
+
+
+def test_themes_are_found_anew_after_a_quarter(desk):
+    week(desk)
+    (first,) = scalars(desk.database, select(TextThemes.found_at))
+    for days, is_new in ((89, False), (92, True)):
+        clock.configure(fixed=first + timedelta(days=days))
+        week(desk, 150)
+        (found,) = scalars(desk.database, select(TextThemes.found_at))
+        assert (found > first) == is_new

@@ -85,8 +85,9 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         "variants": variants,
         "offers": offers,
     }
-    if result["advice"] == "unbelievable":
-        result["offers"] = None  # nothing is learned from it, and nothing proposed
+    with database.reading() as session:
+        if not closing.can_teach(session, campaign, result):
+            result["offers"] = None  # nothing is learned from it, and nothing proposed
     result["follow"] = find_follow_up(campaign, result, context)
     context.progress(3, 4, gettext("Drawing the chart"))
     chart = draw_chart(counted, measured, simulated=settings.demo)

@@ -28,11 +28,7 @@ def run(request: Voice, context: Context) -> Outcome:
         path = slack_files.fetch(web, context.settings, request.file_id, request.name)
         found, source = _then_delete(path, speech.recognise), "recogniser"
     if not found:
-        message = gettext(
-            "I made out none of the sentences that I can hear; type it, please. "
-            "For example: _who is at risk_."
-        )
-        raise BadInput(message)
+        raise BadInput(gettext("I heard no words in this recording; speak closer, or type it."))
     if len(found) > voice_clips.MAX_CHARACTERS:
         raise BadInput(gettext("This is too long for a command; say it in one sentence."))
     data = {"text": found, "source": source, "place": request.place, "root": request.root}
