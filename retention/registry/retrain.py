@@ -12,7 +12,7 @@ from retention.churn import targets
 from retention.churn.drift import reference_profiles
 from retention.churn.evaluation.segments import customer_attributes
 from retention.churn.model import TrainedChurn, fit, with_tiers
-from retention.churn.training_set import build_training_set, exclude_doubted_labels
+from retention.churn.training_set import TrainingSet, build_training_set, exclude_doubted_labels
 from retention.churn.tuning import Budget
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
@@ -27,6 +27,7 @@ from retention.window import Window
 if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.recommend import TrainedRecommender
+    from retention.registry.backtest import BacktestResult
 
 SEED = 0
 
@@ -105,9 +106,8 @@ def churn(
     trained = fit(undoubted, model=model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
     trained = with_tiers(trained, lake, load_policy(settings).list.customers)
     progress(2, 3, gettext("Learning purchase intent"))
-    parameters = trained.parameters
     intent = targets.fit_intent(lake, training, trained.columns)
-    trained = replace(trained, parameters={**parameters, targets.PARAMETER: intent})
+    trained = replace(trained, parameters={**trained.parameters, targets.PARAMETER: intent})
     champion_model = _load_champion(churn_model, settings, champion)
     result = backtest(
         training,
@@ -117,11 +117,24 @@ def churn(
         progress=part(progress, 2, 3),
     )
     progress(1, 1, gettext("Saving the model"))
+    return judged(settings, lake, request, training, trained, result)
+
+
+def judged(
+    settings: Settings,
+    lake: "Lake",
+    request: RetrainRequest,
+    training: TrainingSet,
+    trained: TrainedChurn,
+    result: "BacktestResult",
+) -> RetrainResult:
+    """Save a churn model with the figures of its backtest."""
     figures = result.as_dict()
     learned = {"calibration": trained.calibration, "train_rows": trained.train_rows}
     row = _row("churn", trained, lake, request)
     row.active_within_days = request.window.active_within_days
-    row.parameters, row.features = {**parameters, **learned}, list(trained.columns)
+    stored = {name: one for name, one in trained.parameters.items() if name != targets.PARAMETER}
+    row.parameters, row.features = {**stored, **learned}, list(trained.columns)
     row.metrics = {
         **(figures["metrics"] or {}),
         **figures,
