@@ -61,7 +61,7 @@ def train(
         rung=text.format(desks=learned["desks"], rows=learned["rows"]),
         train_rows=learned["rows"],
         seed=0,
-        calibration=gettext("Not calibrated on this desk's own customers."),
+        calibration=gettext("not on this desk's own customers"),
         parameters={"federation": {name: learned[name] for name in ("desks", "rows")}},
     )
     trained = with_tiers(trained, lake, load_policy(settings).list.customers)

@@ -36,7 +36,7 @@ def central(desks):
     return weights
 
 
-def federate(folder, desks, changes=None, most=100.0):
+def federate(folder, desks, changes=None, most=100.0, scripts=None):
     """Run a server and desks; return the events of each, the server's first."""
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
@@ -52,7 +52,9 @@ def federate(folder, desks, changes=None, most=100.0):
     for number, (role, plan) in enumerate(plans):
         path = folder / f"plan{number}.json"
         path.write_text(json.dumps(plan))
-        command = [PYTHON, "-m", "retention.federation.agent", role, path]
+        script = (scripts or {}).get(number - 1)
+        program = ["-c", script] if script else ["-m", "retention.federation.agent"]
+        command = [PYTHON, *program, role, path]
         processes.append(
             subprocess.Popen(
                 command,
@@ -64,6 +66,8 @@ def federate(folder, desks, changes=None, most=100.0):
         )
     try:
         first = processes[0].communicate(timeout=150)[0]
+        for process in processes[1:]:
+            process.wait(timeout=30) if process.args[1] == "-m" else process.kill()
         rest = [process.communicate(timeout=30)[0] for process in processes[1:]]
     finally:
         for process in processes:
@@ -113,3 +117,18 @@ def test_a_false_size_counts_at_most_twice_the_median(tmp_path):
         ]
         weights = logistic.newton_step(weights, np.sum(vectors, axis=0))
     assert np.abs(np.array(events[0][-1]["weights"]) - weights).max() < 1e-6
+
+
+@pytest.mark.parametrize("last_act", ["os._exit(1)", "time.sleep(60)"])
+def test_a_desk_that_vanishes_or_hangs_is_left_out(tmp_path, last_act):
+    desks = [rows(number, size) for number, size in enumerate(SIZES)]
+    script = (
+        "import json, os, sys, time; from retention.federation import agent; "
+        f"agent.Desk._sums = lambda *_: {last_act}; "
+        "agent.main('join', json.load(open(sys.argv[-1])))"
+    )
+    events = federate(tmp_path, desks, scripts={3: script})
+    assert events[4] == []
+    left = [event for event in events[0] if event["event"] == "left"]
+    assert len(left) == 1
+    assert np.abs(np.array(events[1][-1]["weights"]) - central(desks[:3])).max() < 1e-6
