@@ -7,11 +7,9 @@ import click
 
 from bot.commands.parameters import DURATION, TO_READ, integer, option
 from bot.commands.tree import Answer, Call, group
-from retention.federation import challenger, process, terms
 from retention.lake.coverage import training_cutoff
 from retention.registry import champion
 from retention.registry.churn_definition import ChurnDefinition, ensure_definition
-from retention.registry.retrain import RetrainRequest
 from retention.text import gettext
 
 COMMAND = group("federate")
@@ -45,6 +43,8 @@ def serve(
     call: Call, address: str, secret: Path, desks: int, wait: float, certificates: tuple[Path, ...]
 ) -> Answer:
     """Lead the training of other desks."""
+    from retention.federation import process, terms
+
     features = terms.definitions(_definition(call).window)
     plan = process.shared_plan(address, secret, list(certificates), features, wait)
     return Answer("federate", process.serve(plan, desks, call.progress))
@@ -73,12 +73,14 @@ def join(
     call: Call, address: str, secret: Path, wait: float, certificates: tuple[Path, ...]
 ) -> Answer:
     """Train a challenger with other desks."""
+    from retention.federation import challenger, process, terms
+
     definition = _definition(call)
     features = terms.definitions(definition.window)
     plan = process.shared_plan(address, secret, list(certificates), features, wait)
     lake, moment = call.lake, call.lake.as_of(None, definition.horizon_days)
     cutoff = training_cutoff(lake, moment.at)
-    request = RetrainRequest(cutoff, definition.window, "federated", call.user, None)
+    request = challenger.request(cutoff, definition.window, call.user)
     with call.database.reading() as session:
         before = champion(session, "churn")
     train = partial(process.join, plan, progress=call.progress)

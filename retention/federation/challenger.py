@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,14 @@ from retention.registry.retrain import RetrainRequest, RetrainResult, judged
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from retention.text import gettext
+from retention.window import Window
 
 Train = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
+
+
+def request(cutoff: datetime, window: Window, by: str) -> RetrainRequest:
+    """Return the request of a training outside the queue."""
+    return RetrainRequest(cutoff, window, "federated", by, None)
 
 
 def train(
