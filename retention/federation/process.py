@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from retention.errors import BadInput, Refused
-from retention.federation.terms import LARGEST
+from retention.federation.terms import FEATURES, LARGEST
 from retention.progress import Progress, silent
 from retention.text import gettext
 
@@ -119,17 +119,20 @@ def _read(agent: "subprocess.Popen[str]", progress: Progress) -> dict[str, Any] 
         elif kind == "refused":
             refused.append(_why_refused(event))
         elif kind == "stopped":
-            raise Refused(_why_stopped(event["code"]))
+            raise Refused(" ".join([*dict.fromkeys(refused), _why_stopped(event["code"])]))
         elif kind == "done":
             return {**event, "left": left, "refused": refused}
     return None
 
 
 def _why_refused(event: dict[str, Any]) -> str:
+    if len(event["features"]) == len(FEATURES):  # the days of churn are part of each definition
+        return gettext(
+            "A desk was refused: for it and the server, churn is not the same; agree on the days."
+        )
     if event["code"] == "features":
         text = gettext(
-            "A desk was refused: it and the server define these features, or churn itself, "
-            "otherwise: {features}."
+            "A desk was refused: it and the server define these features otherwise: {features}."
         )
         return text.format(features=", ".join(event["features"]))
     if event["code"] == "secret":

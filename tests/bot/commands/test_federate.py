@@ -6,9 +6,13 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from retention.errors import Refused
+from retention.federation import process
 from retention.federation.process import PYTHON
+from retention.federation.terms import FEATURES
 from tests import readonly
 
 SECRET = "one-word-for-all-desks"
@@ -55,10 +59,10 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
     server = started(shops[0], "serve", address, "--secret", word)
     desks = [started(shop, "join", address, "--secret", word) for shop in shops]
     try:
-        ended = [process.communicate(timeout=250) for process in (server, *desks)]
+        ended = [each.communicate(timeout=250) for each in (server, *desks)]
     finally:
-        for process in (server, *desks):
-            process.kill()
+        for each in (server, *desks):
+            each.kill()
     outputs = [json.loads(out) if out else err for out, err in ended]
     assert outputs[0]["desks"] == 3, outputs
     for output, shop in zip(outputs[1:], shops, strict=True):
@@ -67,6 +71,27 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
         assert model["cutoff"] < shop.end.isoformat()
         assert model["metrics"]["log_loss"] > 0
         shop.database.dispose()
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        ({"event": "refused", "code": "features", "features": ["gap_max"]}, "otherwise: gap_max."),
+        ({"event": "refused", "code": "features", "features": FEATURES}, "churn is not the same"),
+        ({"event": "refused", "code": "secret", "features": []}, "its secret is not"),
+        ({"event": "stopped", "code": "implausible"}, "sends false values"),
+        ({"event": "stopped", "code": "too_few_desks"}, "Fewer than three desks"),
+        ({"event": "round", "number": 1, "desks": 3}, "ended before there was a model"),
+    ],
+)
+def test_an_end_without_a_model_is_one_sentence(tmp_path, monkeypatch, event, sentence):
+    agent = tmp_path / "agent"
+    agent.write_text(f"#!/bin/sh\necho '{json.dumps(event)}'\n")
+    agent.chmod(0o700)
+    monkeypatch.setattr(process, "PYTHON", agent)
+    with pytest.raises(Refused) as refusal:
+        process.join({"secret": SECRET}, np.zeros((2, 3)), np.zeros(2))
+    assert sentence in str(refusal.value)
 
 
 def test_refusals_are_one_sentence(shop_home, cli, tmp_path, word, monkeypatch):
