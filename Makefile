@@ -71,7 +71,7 @@ $(OWN:%=test-%): test-%:
 	.venv-$*/bin/python -m pytest -m $* tests/retention
 
 test-federate: setup setup-federate
-	$(BIN)/python -m pytest -n 0 -m federate tests/retention/federation
+	$(BIN)/python -m pytest -n 0 -m federate tests/retention/federation tests/bot/commands/test_federate.py
 
 lint: setup
 	$(BIN)/ruff check .
