@@ -33,6 +33,7 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "customer snapshot", "customer snapshots", 2),
         npgettext("number of", "day", "days", 2),
         npgettext("number of", "decision", "decisions", 2),
+        npgettext("number of", "desk", "desks", 2),
         npgettext("number of", "different item", "different items", 2),
         npgettext("number of", "digest is", "digests are", 2),
         npgettext("number of", "duplicate id", "duplicate ids", 2),

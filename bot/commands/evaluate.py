@@ -26,6 +26,9 @@ from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.coverage import latest_cutoff
+from retention.registry import champion
+from retention.registry.churn_definition import definition_in_force, resolve_definition
+from retention.registry.model_cache import churn_model
 from retention.risk.policy import load_policy, thresholds
 from retention.text import gettext
 from workers import typed_times
@@ -87,9 +90,6 @@ def churn(
 ) -> Answer:
     """Backtest a churn model."""
     from retention.churn.evaluation.evaluate import Plan, evaluate
-    from retention.registry import champion
-    from retention.registry.churn_definition import definition_in_force, resolve_definition
-    from retention.registry.model_cache import churn_model
 
     lake = call.lake
     with call.database.reading() as session:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from retention.churn import private
-from retention.churn.estimators import RFM, SIMPLE
+from retention.churn.estimators import ESTIMATORS, RFM, SIMPLE
 from retention.churn.evaluation.classification_metrics import metrics, reliability
 from retention.churn.evaluation.evaluate import baseline_metrics
 from retention.churn.evaluation.segments import by_segment
@@ -263,8 +263,11 @@ def _evaluate_origins(
         if test.churned is None or not 0 < test.churned.sum() < len(test.churned):
             continue
         try:
-            recipe = replace(before, settings=settings_of(trained))
-            refitted = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
+            if trained.cutoff <= test.cutoff:  # trained with other desks, on older data only
+                refitted = trained
+            else:
+                recipe = replace(before, settings=settings_of(trained))
+                refitted = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
         except TooLittleData:  # one class only, that early
             break
         of_champion = _champion_probabilities(champion, trained, test, before)
@@ -285,7 +288,7 @@ def _champion_probabilities(
         return None, False
     if champion.cutoff <= test.cutoff:
         return champion.predict(test), True
-    if same_recipe(champion, trained):
+    if same_recipe(champion, trained) or champion.estimator not in (*ESTIMATORS, private.PRIVATE):
         return None, False
     before = replace(before, columns=champion.columns, settings=settings_of(champion))
     recipe = fit(before, model=champion.estimator, seed=champion.seed)

@@ -12,7 +12,7 @@ from retention.churn import private, targets
 from retention.churn.drift import reference_profiles
 from retention.churn.evaluation.segments import customer_attributes
 from retention.churn.model import TrainedChurn, fit, with_tiers
-from retention.churn.training_set import build_training_set, exclude_doubted_labels
+from retention.churn.training_set import TrainingSet, build_training_set, exclude_doubted_labels
 from retention.churn.tuning import Budget
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
@@ -27,6 +27,7 @@ from retention.window import Window
 if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.recommend import TrainedRecommender
+    from retention.registry.backtest import BacktestResult
 
 SEED = 0
 
@@ -108,7 +109,6 @@ def churn(
         own = {private.PRIVATE: {"epsilon": request.epsilon}}
         undoubted, budget = replace(undoubted, settings=own), None
     trained = fit(undoubted, model=model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
-    parameters = trained.parameters
     if not is_private:  # tiers and purchase intent are exact about the customers
         trained = with_tiers(trained, lake, load_policy(settings).list.customers)
         progress(2, 3, gettext("Learning purchase intent"))
@@ -123,13 +123,28 @@ def churn(
         progress=part(progress, 2, 3),
     )
     progress(1, 1, gettext("Saving the model"))
-    figures = result.as_dict()
+    privacy = None
     if is_private:
-        figures["privacy"] = {**parameters["privacy"], **price_of_privacy(training, result)}
+        privacy = {**trained.parameters["privacy"], **price_of_privacy(training, result)}
+    return judged(settings, lake, request, training, trained, result, privacy)
+
+
+def judged(
+    settings: Settings,
+    lake: "Lake",
+    request: RetrainRequest,
+    training: TrainingSet,
+    trained: TrainedChurn,
+    result: "BacktestResult",
+    privacy: dict[str, Any] | None = None,
+) -> RetrainResult:
+    """Save a churn model with the figures of its backtest, and with the price of its privacy."""
+    figures = result.as_dict()
     learned = {"calibration": trained.calibration, "train_rows": trained.train_rows}
     row = _row("churn", trained, lake, request)
     row.active_within_days = request.window.active_within_days
-    row.parameters, row.features = {**parameters, **learned}, list(trained.columns)
+    stored = {name: one for name, one in trained.parameters.items() if name != targets.PARAMETER}
+    row.parameters, row.features = {**stored, **learned}, list(trained.columns)
     row.metrics = {
         **(figures["metrics"] or {}),
         **figures,
@@ -137,8 +152,9 @@ def churn(
         "reference": reference_profiles(training, trained),
         "segments": result.by_segment(customer_attributes(lake)),
     }
-    if is_private:
-        row.rung = row.metrics["selection_note"] = _privacy_note(figures["privacy"])
+    if privacy is not None:
+        note = _privacy_note(privacy)
+        row.rung, row.metrics = note, {**row.metrics, "privacy": privacy, "selection_note": note}
     save(settings, row, trained.to_bytes())
     summary = {key: figures[key] for key in ("metrics", "baselines", "base_rate", "customers")}
     summary |= {"checks": [asdict(check) for check in result.checks], **learned}

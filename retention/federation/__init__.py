@@ -1,0 +1,1 @@
+"""Train one churn model by several desks, without moving their rows."""

@@ -1,0 +1,134 @@
+"""Federations of real processes: a server and three or four desks on one machine."""
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retention.federation import logistic
+
+PYTHON = Path(os.environ.get("FEDERATE_PYTHON", ".venv-federate/bin/python"))
+FEATURES = {"recency_days": "a1", "orders_all": "b2", "gap_mean": "c3"}
+SIZES = (2_000, 600, 150, 900)
+pytestmark = [
+    pytest.mark.federate,
+    pytest.mark.skipif(not PYTHON.exists(), reason="needs the environment of make test-federate"),
+]
+
+
+def rows(number, size):
+    rng = np.random.default_rng(number)
+    X = np.column_stack([np.ones(size), rng.normal(size=(size, len(FEATURES))).clip(-4, 4)])
+    chance = 1 / (1 + np.exp(-X @ np.array([-0.5, 1.0, -0.8, 0.3])))
+    return X, (rng.random(size) < chance).astype(float)
+
+
+def central(desks):
+    """Return weights of training on all rows in one place."""
+    X, y = (np.concatenate(parts) for parts in zip(*desks, strict=True))
+    weights = np.zeros(X.shape[1])
+    for _ in range(20):
+        weights = logistic.newton_step(weights, logistic.objective(weights, X, y))
+    return weights
+
+
+def federate(folder, desks, changes=None, most=100.0, scripts=None):
+    """Run a server and desks; return the events of each, the server's first."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{port.getsockname()[1]}"
+    common = {"address": address, "secret": "s" * 32, "features": FEATURES, "wait": 60}
+    server = {"desks": len(desks), "rounds": 20, "seconds": 8, "most": most, "largest": 4}
+    plans = [("serve", {**common, **server})]
+    for number, (X, y) in enumerate(desks):
+        path = folder / f"{number}.npz"
+        np.savez(path, X=X, y=y)
+        plans.append(("join", {**common, "rows": str(path), **(changes or {}).get(number, {})}))
+    processes = []
+    for number, (role, plan) in enumerate(plans):
+        path = folder / f"plan{number}.json"
+        path.write_text(json.dumps(plan))
+        script = (scripts or {}).get(number - 1)
+        program = ["-c", script] if script else ["-m", "retention.federation.agent"]
+        command = [PYTHON, *program, role, path]
+        processes.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=(folder / f"log{number}").open("w"),
+                env={**os.environ, "PYTHONPATH": "."},
+                text=True,
+            )
+        )
+    try:
+        first = processes[0].communicate(timeout=150)[0]
+        for process in processes[1:]:
+            process.wait(timeout=30) if process.args[1] == "-m" else process.kill()
+        rest = [process.communicate(timeout=30)[0] for process in processes[1:]]
+    finally:
+        for process in processes:
+            process.kill()
+    return [[json.loads(line) for line in text.splitlines()] for text in (first, *rest)]
+
+
+def test_three_desks_train_the_same_model_as_one_place(tmp_path):
+    desks = [rows(number, size) for number, size in enumerate(SIZES[:3])]
+    events = federate(tmp_path, desks)
+    for told in events:
+        assert told[-1]["event"] == "done"
+        assert np.abs(np.array(told[-1]["weights"]) - central(desks)).max() < 1e-6
+
+
+def test_infinite_rows_and_a_false_secret_leave_the_others_alone(tmp_path):
+    desks = [rows(number, size) for number, size in enumerate(SIZES)]
+    good = desks[:3]
+    desks[3][0][5, 1] = np.inf
+    stranger = rows(9, 100)
+    events = federate(tmp_path, [*desks, stranger], {4: {"secret": "wrong"}})
+    assert {"event": "refused", "code": "secret", "features": []} in events[5]
+    assert any(told["event"] == "left" for told in events[0])
+    assert np.abs(np.array(events[1][-1]["weights"]) - central(good)).max() < 1e-6
+
+
+def test_a_desk_with_another_definition_is_refused_with_the_names(tmp_path):
+    desks = [rows(number, size) for number, size in enumerate(SIZES)]
+    other = {3: {"features": {**FEATURES, "gap_mean": "other", "extra": "d4"}}}
+    events = federate(tmp_path, desks, other)
+    assert events[4] == [
+        {"event": "refused", "code": "features", "features": ["extra", "gap_mean"]}
+    ]
+    assert np.abs(np.array(events[1][-1]["weights"]) - central(desks[:3])).max() < 1e-6
+
+
+def test_a_false_size_counts_at_most_twice_the_median(tmp_path):
+    desks = [rows(number, size) for number, size in enumerate(SIZES)]
+    events = federate(tmp_path, desks, {2: {"size": 10**9}}, most=2.0)
+    parts = logistic.shares([2_000, 600, 10**9, 900], 2.0)
+    assert parts[2] == pytest.approx(2_900 / (2_000 + 600 + 2_900 + 900))
+    weights = np.zeros(len(FEATURES) + 1)
+    for _ in range(20):
+        vectors = [
+            part * logistic.objective(weights, *desk)
+            for part, desk in zip(parts, desks, strict=True)
+        ]
+        weights = logistic.newton_step(weights, np.sum(vectors, axis=0))
+    assert np.abs(np.array(events[0][-1]["weights"]) - weights).max() < 1e-6
+
+
+@pytest.mark.parametrize("last_act", ["os._exit(1)", "time.sleep(60)"])
+def test_a_desk_that_vanishes_or_hangs_is_left_out(tmp_path, last_act):
+    desks = [rows(number, size) for number, size in enumerate(SIZES)]
+    script = (
+        "import json, os, sys, time; from retention.federation import agent; "
+        f"agent.Desk._sums = lambda *_: {last_act}; "
+        "agent.main('join', json.load(open(sys.argv[-1])))"
+    )
+    events = federate(tmp_path, desks, scripts={3: script})
+    assert events[4] == []
+    left = [event for event in events[0] if event["event"] == "left"]
+    assert len(left) == 1
+    assert np.abs(np.array(events[1][-1]["weights"]) - central(desks[:3])).max() < 1e-6
