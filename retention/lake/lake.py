@@ -86,7 +86,7 @@ class Lake:
         self.zone = zone
         self.own_titles: Callable[[], dict[str, str]] = dict  # of items, as people set them
         self.derives_relations = False  # from addresses and referral codes
-        self.memory = usual_memory()  # bytes for DuckDB, which then uses the disk
+        self.memory_gb: float | None = None  # for DuckDB, which then uses the disk
         self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
@@ -117,8 +117,7 @@ class Lake:
         lake = cls(root, settings.home / "scratch", settings.timezone, reader)
         lake.own_titles = partial(own_titles, settings)
         lake.derives_relations = settings.derive_relations
-        if settings.memory_gb:
-            lake.memory = int(settings.memory_gb * 2**30)
+        lake.memory_gb = settings.memory_gb
         return lake
 
     @cached_property
@@ -129,11 +128,12 @@ class Lake:
 
         from retention.lake.identity import phones
 
+        memory = int(self.memory_gb * 2**30) if self.memory_gb else usual_memory()
         config: dict[str, Any] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "temp_directory": str(self._scratch),
-            "memory_limit": f"{self.memory}B",
+            "memory_limit": f"{memory}B",
             "max_temp_directory_size": f"{_temp_limit(self._scratch)}B",
         }
         raw = duckdb.connect(config=config)

@@ -6,7 +6,6 @@ the recogniser.
 """
 
 import re
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +14,8 @@ import moonshine_voice
 from bot.ask import Subject
 from retention.texts import speech
 from tests.benchmarks.ask import Case, Result, _understood, read
+from tests.retention.texts.test_speech import SPEEDS, spoken
 
-SPEEDS = (130, 175)  # words a minute
 _SPOKEN = re.compile(r"[A-Z][A-Za-z', ]+[.?]")
 RECORDING = Path(moonshine_voice.__file__).parent / "assets" / "two_cities.wav"
 DICKENS = """It was the best of times, it was the worst of times, it was the age of wisdom, it was
@@ -32,14 +31,6 @@ def commands() -> list[Case]:
     """Return twenty sentences with their commands, changing ones too."""
     plain = [case for case in read("report") if case.subject == Subject() and case.command]
     return [case for case in plain if _SPOKEN.fullmatch(case.sentence)][:20]
-
-
-def say(folder: Path, text: str, speed: int) -> Path:
-    """Speak a text by espeak-ng."""
-    path = folder / "said.wav"
-    options = ["-v", "en-us", "-s", str(speed), "-w", str(path)]
-    subprocess.run(["espeak-ng", *options, text], check=True)
-    return path
 
 
 def words(text: str) -> list[str]:
@@ -64,7 +55,7 @@ def main() -> None:
     cases = commands()
     with TemporaryDirectory() as folder:
         for speed in SPEEDS:
-            said = [speech.recognise(say(Path(folder), case.sentence, speed)) for case in cases]
+            said = [speech.recognise(spoken(Path(folder), case.sentence, speed)) for case in cases]
             heard = [
                 Case(case.style, text, case.subject, case.command, ())
                 for case, text in zip(cases, said, strict=True)

@@ -114,10 +114,10 @@ def uninformative_campaigns(session: Transaction) -> set[str]:
     return set(session.scalars(uninformative))
 
 
-def can_teach(session: Transaction, campaign: Campaign, result: dict[str, Any]) -> bool:
+def can_teach(session: Transaction, campaign: Campaign, advice: str) -> bool:
     """Whether a result may change the policy: nobody stopped the campaign, and it was delivered."""
     undelivered = select(exists().where(Campaign.id == campaign.id, _was_never_delivered()))
-    is_usable = campaign.state != "cancelled" and result["advice"] != "unbelievable"
+    is_usable = campaign.state != "cancelled" and advice != "unbelievable"
     return is_usable and not session.scalar(undelivered)
 
 

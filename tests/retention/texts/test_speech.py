@@ -51,7 +51,7 @@ def test_spoken_sentence_is_heard(tmp_path, speed):
 
 @voice
 def test_long_recording_is_cut_between_words(tmp_path):
-    """Twelve repeats take longer than one piece."""
+    """The repeats take longer than one piece."""
     path = spoken(tmp_path, ". ".join([SENTENCE] * 24), SPEEDS[0])
     heard = speech.recognise(path, speech.MAX_CALL_SECONDS).lower()
     assert heard.count("recommendation model") >= 22

@@ -377,7 +377,10 @@ def test_population_is_measured_anew_beside_the_old_one(desk, monkeypatch):
     first = standard.population(clock.now())
     assert standard.population(clock.now()) is first
     monkeypatch.setattr(live, "MEASURE_SECONDS", 0)
+    measure, may_go_on = standard._measure, threading.Event()
+    monkeypatch.setattr(standard, "_measure", lambda now: may_go_on.wait() and measure(now))
     assert standard.population(clock.now()) is first  # while a thread measures
+    may_go_on.set()
     standard._thread.join()
     assert standard.population(clock.now()) is not first
     standard._thread.join()

@@ -70,13 +70,16 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         counted = collect_outcomes(lake, session, campaign)
         limits = _limits(lake, session, campaign, counted)
         variants = compare_variants(session, campaign, counted, ends_at)
-        unusable = closing.uninformative_campaigns(session)
-        policy = load_policy(settings)
-        offers = learn_from_result(lake, session, campaign, counted, policy, unusable)
     context.progress(2, 4, gettext("Comparing them"))
     body = Body.of(campaign)
     planned_share = 1 - body.holdout
     measured = measure(counted, planned_share=planned_share, metrics=METRICS, segmented=SEGMENTS)
+    offers = None
+    with database.reading() as session:
+        if closing.can_teach(session, campaign, measured.advice):
+            unusable = closing.uninformative_campaigns(session)
+            policy = load_policy(settings)
+            offers = learn_from_result(lake, session, campaign, counted, policy, unusable)
     result = {
         **measured.as_dict(),
         "expected_cost": body.plan().cost,
@@ -85,9 +88,6 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         "variants": variants,
         "offers": offers,
     }
-    with database.reading() as session:
-        if not closing.can_teach(session, campaign, result):
-            result["offers"] = None  # nothing is learned from it, and nothing proposed
     result["follow"] = find_follow_up(campaign, result, context)
     context.progress(3, 4, gettext("Drawing the chart"))
     chart = draw_chart(counted, measured, simulated=settings.demo)
