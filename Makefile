@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts
+.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts setup-pictures test-pictures
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -20,13 +20,15 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 setup: $(VENV)/.installed
 
 # Each extra has tests in an environment of its own, because the other tests must pass without it:
-# pyspark is 400 MB, torch 2 GB, the recogniser of voice 38 MB, the weights of texts 72 MB.
-OWN = spark deep voice texts
+# pyspark is 400 MB, torch 2 GB, the recogniser of voice 38 MB, the weights of texts 72 MB,
+# those of pictures 17 MB beside torch.
+OWN = spark deep voice texts pictures
 
 setup-spark: setup
 setup-deep: setup
 setup-voice: setup
 setup-texts: setup
+setup-pictures: setup
 $(OWN:%=setup-%): setup-%:
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[$*]' --constraint requirements.lock
 
@@ -60,6 +62,7 @@ test-spark: .venv-spark/.installed
 test-deep: .venv-deep/.installed
 test-voice: .venv-voice/.installed
 test-texts: .venv-texts/.installed
+test-pictures: .venv-pictures/.installed
 $(OWN:%=test-%): test-%:
 	.venv-$*/bin/python -m pytest -m $* tests/retention
 

@@ -212,6 +212,9 @@ class Settings(BaseSettings):
     derive_relations: bool = False
     """`true` lets models see who shares an address, sent a gift or used a referral code, as the
     attributes of the customers say."""
+    product_pictures: str = ""
+    """`catalogue`, or a folder of pictures named after item ids: lists of new items use what
+    products look like. Needs the extra `pictures`."""
     demo: bool = False
     """Set by `retention demo`."""
 

@@ -85,6 +85,7 @@ class Lake:
         self.zone = zone
         self.own_titles: Callable[[], dict[str, str]] = dict  # of items, as people set them
         self.derives_relations = False  # from addresses and referral codes
+        self.uses_pictures = False  # of products, for lists of new items
         self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
@@ -115,6 +116,7 @@ class Lake:
         lake = cls(root, settings.home / "scratch", settings.timezone, reader)
         lake.own_titles = partial(own_titles, settings)
         lake.derives_relations = settings.derive_relations
+        lake.uses_pictures = bool(settings.product_pictures)
         return lake
 
     @cached_property
