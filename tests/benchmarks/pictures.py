@@ -6,20 +6,27 @@ shuffled, so that they say nothing. Needs the extra ``pictures``.
 """
 
 import argparse
+import io
 import tempfile
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
+from scipy.sparse import csr_matrix
 
 from retention.lake import Lake
 from retention.list_rules import PLAIN
 from retention.pictures import store
+from retention.pictures.decoding import decode
 from retention.pictures.embedding import embed
 from retention.recommend import recommend, train
+from retention.recommend.catalogue import Catalogue
+from retention.recommend.item_similarity import COLOUR, picture_weight
 from retention.recommend.reranking import Terms
 from tests import shops
 
@@ -156,6 +163,53 @@ def measure(seed: int, *, matters: bool) -> np.ndarray:
         return np.array(found)
 
 
+def same_as_nearest(count: int = 400, nearest: int = 10) -> pd.DataFrame:
+    """Return how often the nearest pictures share a property, by the model, by colours, by both."""
+    rng = np.random.default_rng(0)
+    looks = np.column_stack([rng.choice(each, count) for each in ([*COLOURS], SHAPES, PATTERNS)])
+    files = [io.BytesIO() for _ in looks]
+    for file, look in zip(files, looks, strict=True):
+        draw(rng, tuple(look)).save(file, "PNG")
+    vectors = embed([decode(file.getvalue()) for file in files])
+    vectors -= vectors.mean(axis=0)
+    parts = {"model": vectors[:, : store.FEATURES], "colours": vectors[:, store.FEATURES :]}
+    alike = {name: cosines(part) for name, part in parts.items()}
+    alike["both"] = alike["model"] + COLOUR * alike["colours"]
+    shares = {}
+    for name, values in alike.items():
+        np.fill_diagonal(values, -np.inf)
+        place = np.argsort(-values, axis=1)[:, :nearest]
+        shares[name] = (looks[place] == looks[:, None]).mean(axis=(0, 1))
+    return pd.DataFrame(shares, index=["colour", "shape", "pattern"])
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def known_shop(
+    rng: np.random.Generator, *, matters: bool, items: int = 120, customers: int = 400
+) -> tuple[Any, np.ndarray, Catalogue]:
+    """Return interactions of customers with one of four looks, and vectors of the items."""
+    look, taste = rng.integers(0, 4, items), rng.integers(0, 4, customers)
+    chance = np.where(taste[:, None] == look[None], 0.12, 0.02)
+    liked = csr_matrix((rng.random(chance.shape) < chance).astype(np.float32))
+    vectors = rng.normal(0, 0.3, (items, store.SIZE)).astype(np.float32)
+    seen = look if matters else rng.permutation(look)
+    vectors[np.arange(items), seen] += 10
+    ids = np.array([f"i{number:03}" for number in range(items)], dtype=object)
+    interactions = SimpleNamespace(item_stats=SimpleNamespace(items=ids), liked=liked)
+    return interactions, vectors, Catalogue({item: item for item in ids}, frozenset())
+
+
+def counted(*, matters: bool, shops: int = 200) -> float:
+    """Return the share of shops in which pictures count."""
+    made = (known_shop(np.random.default_rng(seed), matters=matters) for seed in range(shops))
+    return float(np.mean([picture_weight(each[1], each[0], each[2]) > 0 for each in made]))
+
+
 def interval(values: np.ndarray) -> str:
     """Return the mean with a 95% bootstrap interval over shops."""
     rng = np.random.default_rng(0)
@@ -171,6 +225,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--only", choices=("matter", "shuffled"))
     asked = parser.parse_args()
+    if not asked.only:
+        print(same_as_nearest().round(2), flush=True)
+        for matters in (True, False):
+            print(f"pictures matter: {matters}; they count in {counted(matters=matters):.1%}")
     print("| shops | measure | without | with | gain |")
     print("| --- | --- | --- | --- | --- |")
     for name, matters in (("looks matter", True), ("pictures shuffled", False)):

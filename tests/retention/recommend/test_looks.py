@@ -12,7 +12,6 @@ from scipy.sparse import csr_matrix
 from retention.lake.importing.import_files import import_files
 from retention.pictures import store
 from retention.recommend import TrainedRecommender, recommend, train
-from retention.recommend.catalogue import Catalogue
 from retention.recommend.cold_start import ColdStart
 from retention.recommend.item_similarity import picture_similarity, picture_weight
 from retention.settings import Settings
@@ -91,32 +90,19 @@ def test_later_events_change_nothing(shop, tmp_path):
     assert (again.similarity != trained.cold.similarity).nnz == 0
 
 
-def made_up(rng, *, matters, items=120, customers=400):
-    """Return interactions of customers with one of four looks, and vectors of the items."""
-    look, taste = rng.integers(0, 4, items), rng.integers(0, 4, customers)
-    chance = np.where(taste[:, None] == look[None], 0.12, 0.02)
-    liked = csr_matrix((rng.random(chance.shape) < chance).astype(np.float32))
-    vectors = rng.normal(0, 0.3, (items, store.SIZE)).astype(np.float32)
-    seen = look if matters else rng.permutation(look)
-    vectors[np.arange(items), seen] += 10
-    ids = np.array([f"i{number:03}" for number in range(items)], dtype=object)
-    interactions = SimpleNamespace(item_stats=SimpleNamespace(items=ids), liked=liked)
-    return interactions, vectors, Catalogue({item: item for item in ids}, frozenset())
-
-
 def test_pictures_count_where_they_tell_who_buys():
-    interactions, vectors, items = made_up(np.random.default_rng(1), matters=True)
+    interactions, vectors, items = benchmark.known_shop(np.random.default_rng(1), matters=True)
     assert picture_weight(vectors, interactions, items) > 0
 
 
 def test_pictures_that_say_nothing_do_not_count():
-    made = [made_up(np.random.default_rng(seed), matters=False) for seed in range(20)]
+    made = [benchmark.known_shop(np.random.default_rng(seed), matters=False) for seed in range(20)]
     counted = [picture_weight(vectors, each, items) > 0 for each, vectors, items in made]
     assert sum(counted) <= 2  # 2.3% are expected: one-sided, two standard errors
 
 
 def test_few_items_or_no_pictures_do_not_count():
-    interactions, vectors, items = made_up(np.random.default_rng(1), matters=True)
+    interactions, vectors, items = benchmark.known_shop(np.random.default_rng(1), matters=True)
     assert picture_weight(np.full_like(vectors, np.nan), interactions, items) == 0
     few = replace_items(interactions, 30)
     assert picture_weight(vectors[:30], few, items) == 0
@@ -128,7 +114,7 @@ def replace_items(interactions, count):
 
 
 def test_items_without_a_picture_resemble_none():
-    _, vectors, _ = made_up(np.random.default_rng(1), matters=True)
+    _, vectors, _ = benchmark.known_shop(np.random.default_rng(1), matters=True)
     known, new = vectors[:50].copy(), vectors[50:60].copy()
     known[3], new[2] = np.nan, np.nan
     alike = picture_similarity(known, new).toarray()
