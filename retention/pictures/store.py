@@ -22,6 +22,7 @@ FEATURES, COLOURS = 1280, 64  # numbers of a vector
 SIZE = FEATURES + COLOURS
 BATCH = 128  # pictures; they are stored after each
 MAX_NEW = 2_000  # pictures in one run; a worker must not be busy for hours
+MAX_FAILURES = 10  # unreachable ones in a row; each may take a minute
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -76,8 +77,8 @@ def update(
 ) -> Report:
     """Read pictures with a new address, then those that could not be used before.
 
-    A picture is embedded once, also if several items have it or its address changes. A batch in
-    which nothing is reachable ends the run: the shop's server may be down.
+    A picture is embedded once, also if several items have it or its address changes. Several
+    unreachable ones in a row end the run: the shop's server may be down.
     """
     known = lake.table("pictures").execute()
     lake.remove("pictures", known.loc[~known["item_id"].isin(list(addresses)), ["item_id"]])
@@ -90,10 +91,15 @@ def update(
             items_of.setdefault(address, []).append(item)
     failed = {*known.loc[~is_usable, "address"]}
     wanted = sorted(items_of, key=failed.__contains__)
-    planned, skipped, count = wanted[:MAX_NEW], [], 0
+    planned, skipped, count, failures = wanted[:MAX_NEW], [], 0, 0
     for start in range(0, len(planned), BATCH):
         progress(start, len(planned), gettext("Looking at pictures"))
-        found = {address: _look(address, read) for address in planned[start : start + BATCH]}
+        found = {}
+        for address in planned[start : start + BATCH]:
+            found[address] = _look(address, read)
+            failures = failures + 1 if found[address][2] == "unreachable" else 0
+            if failures == MAX_FAILURES:
+                break
         pictures = {digest: picture for digest, picture, _ in found.values() if picture is not None}
         new = {digest: pictures[digest] for digest in pictures if digest not in vectors}
         if new:
@@ -106,7 +112,7 @@ def update(
         lake.upsert("pictures", pd.DataFrame(rows, columns=[*TABLES["pictures"].names]))
         skipped += [(item, address, problem) for item, address, _, _, problem in rows if problem]
         count += len(found)
-        if all(problem == "unreachable" for *_, problem in found.values()):
+        if failures == MAX_FAILURES:
             break
     return Report(len(addresses), count, len(wanted) - count, tuple(skipped))
 

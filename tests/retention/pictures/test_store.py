@@ -84,7 +84,7 @@ def test_items_without_a_picture_any_more_are_removed(lake):
 
 
 def test_run_ends_where_the_server_is_down(lake, monkeypatch):
-    monkeypatch.setattr(store, "BATCH", 3)
+    monkeypatch.setattr(store, "MAX_FAILURES", 3)
     shop = Shop(**dict.fromkeys("abcdefgh", "unreachable"))
     report = update(lake, shop, **dict(zip("abcdefgh", "abcdefgh", strict=True)))
     assert (len(shop.read), report.read, report.waiting) == (3, 3, 5)
