@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts setup-privacy test-privacy setup-federate test-federate
+.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts setup-privacy test-privacy setup-federate test-federate setup-pictures test-pictures
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -21,14 +21,15 @@ setup: $(VENV)/.installed
 
 # Each extra has tests in an environment of its own, because the other tests must pass without it:
 # pyspark is 400 MB, torch 2 GB, the recogniser of voice 56 MB, the weights of texts 72 MB,
-# the library of privacy 47 MB.
-OWN = spark deep voice texts privacy
+# the library of privacy 47 MB, the weights of pictures 17 MB beside torch.
+OWN = spark deep voice texts privacy pictures
 
 setup-spark: setup
 setup-deep: setup
 setup-voice: setup
 setup-texts: setup
 setup-privacy: setup
+setup-pictures: setup
 $(OWN:%=setup-%): setup-%:
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[$*]' --constraint requirements.lock
 
@@ -70,6 +71,7 @@ test-deep: .venv-deep/.installed
 test-voice: .venv-voice/.installed
 test-texts: .venv-texts/.installed
 test-privacy: .venv-privacy/.installed
+test-pictures: .venv-pictures/.installed
 $(OWN:%=test-%): test-%:
 	.venv-$*/bin/python -m pytest -m $* tests/retention
 

@@ -226,6 +226,9 @@ class Settings(BaseSettings):
     off; see [differential privacy](../operator/differential_privacy.md)."""
     privacy_spend: Annotated[float, Field(gt=0, le=1_000_000)] = 500.0
     """Spend of one customer and week that counts at most in a noisy sum of sales."""
+    product_pictures: str = ""
+    """`catalogue`, or a folder of pictures named after item ids: lists of new items use what
+    products look like. Needs the extra `pictures`."""
     demo: bool = False
     """Set by `retention demo`."""
 

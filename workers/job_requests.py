@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from retention.errors import BadInput, Refused
+from retention.pictures import extra as pictures_extra
 from retention.privacy import extra as privacy_extra
 from retention.privacy import ledger
 from retention.risk.policy import load_policy
@@ -510,6 +511,23 @@ class DataQuality(Request):
     kind = "data_quality"
     title = gettext("Data quality")
     deed = gettext("see how good the data is")
+
+
+class Pictures(Request):
+    """Look at the pictures of products that are new or could not be used before."""
+
+    kind = "pictures"
+    title = gettext("Pictures")
+    queue = "training"
+    deed = gettext("look at pictures of products")
+    names_customers = False
+    outlasts_erasures = True
+
+    def check(self, session: "Transaction") -> None:
+        """Say how to switch pictures on, and how to install what they need."""
+        super().check(session)
+        pictures_extra.require_setting(session.settings)
+        pictures_extra.require()
 
 
 class RecommendReport(Anonymous):

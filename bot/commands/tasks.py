@@ -169,6 +169,7 @@ TASKS = {
     "source resume": _task(gettext("Resume a source of data"), "source resume orders"),
     "source remove": _task(gettext("Remove a source of data"), "source remove orders"),
     "data show": _task(gettext("Check the data"), "data"),
+    "data pictures": _task(gettext("Look at pictures of products"), "data pictures"),
     "status": _task(gettext("See whether everything works"), "status"),
     "jobs list": _task(gettext("See running and past jobs"), "jobs", "jobs list --limit 20"),
     "jobs cancel": _task(gettext("Cancel a job"), "jobs cancel 3f9a2c"),

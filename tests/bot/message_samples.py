@@ -469,6 +469,8 @@ def samples() -> dict[str, dict[str, Any]]:
         "voices/week": VOICES,
         "voices/quotes": VOICES,
         "voices/renamed": {"number": 3, "name": "Late parcels", "phrases": THEME["phrases"]},
+        "data/pictures": {"items": 412, "read": 38, "waiting": 3, "is_catalogue": True, "shown": 10}
+        | {"skipped": [{"item_id": f"SKU-<{n}>", "problem": "damaged"} for n in range(12)]},
         "report/programme": PROGRAMME,
         "talk/ran": TALK,
         "talk/heard": {

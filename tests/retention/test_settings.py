@@ -163,7 +163,7 @@ BAD_VALUES = {
 FREE_TEXT = {
     *("lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop"),
     *("team_id", "policy", "ask_model", "events_public_key", "brand", "secrets_elsewhere"),
-    *("mail_connection", "backup_recipient", "admin_channel"),
+    *("mail_connection", "backup_recipient", "admin_channel", "product_pictures"),
 }
 
 
