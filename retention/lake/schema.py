@@ -350,8 +350,8 @@ TABLES: dict[str, Table] = {
 # Tables with a history, and the time by which `before` and `since` select their rows.
 TIMES = {"events": "occurred_at", "texts": "occurred_at", "text_signals": "occurred_at"}
 TIMES |= {"treatments": "sent_at"}
-# Texts that may name other customers, too.
 ITEM_PICTURES = ("image_url", "image", "picture")  # attributes of an item; the first there counts
+# Texts that may name other customers, too.
 FREE_TEXTS = {"events": "query", "texts": "text"}
 _TEXT_CONTENT = "concat_ws(chr(31), customer_id, kind, epoch_us(occurred_at), text)"
 TEXT_ID = f"coalesce(text_id, md5({_TEXT_CONTENT}))"
