@@ -72,7 +72,7 @@ def _model() -> Any:
     verify(path)
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return model.eval()
+    return model.train(False)  # batches do not change its statistics
 
 
 def verify(path: Path) -> None:
