@@ -81,7 +81,7 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
         ({"event": "refused", "code": "secret", "features": []}, "its secret is not"),
         ({"event": "stopped", "code": "implausible"}, "sends false values"),
         ({"event": "stopped", "code": "too_few_desks"}, "Fewer than three desks"),
-        ({"event": "round", "number": 1, "desks": 3}, "ended before there was a model"),
+        ({"event": "round", "number": 1, "of": 25, "desks": 3}, "ended before there was a model"),
     ],
 )
 def test_an_end_without_a_model_is_one_sentence(tmp_path, monkeypatch, event, sentence):
@@ -90,7 +90,7 @@ def test_an_end_without_a_model_is_one_sentence(tmp_path, monkeypatch, event, se
     agent.chmod(0o700)
     monkeypatch.setattr(process, "PYTHON", agent)
     with pytest.raises(Refused) as refusal:
-        process.join({"secret": SECRET}, np.zeros((2, 3)), np.zeros(2))
+        process.join({"secret": SECRET}, {"y": np.zeros(2)}, lambda terms: None)
     assert sentence in str(refusal.value)
 
 

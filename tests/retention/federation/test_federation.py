@@ -36,18 +36,19 @@ def central(desks):
     return weights
 
 
-def federate(folder, desks, changes=None, most=100.0, scripts=None):
+def federate(folder, desks, changes=None, scripts=None, **rules):
     """Run a server and desks; return the events of each, the server's first."""
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{port.getsockname()[1]}"
     common = {"address": address, "secret": "s" * 32, "features": FEATURES, "wait": 60}
-    server = {"desks": len(desks), "rounds": 20, "seconds": 8, "most": most, "largest": 4}
+    server = {"desks": len(desks), "rounds": 20, "seconds": 8, "most": 100.0, "largest": 4, **rules}
     plans = [("serve", {**common, **server})]
     for number, (X, y) in enumerate(desks):
         path = folder / f"{number}.npz"
-        np.savez(path, X=X, y=y)
+        np.savez(path, X=X, y=y, customer=np.arange(len(y)))
         plans.append(("join", {**common, "rows": str(path), **(changes or {}).get(number, {})}))
+    (folder / "accepted").write_text("\n")
     processes = []
     for number, (role, plan) in enumerate(plans):
         path = folder / f"plan{number}.json"
@@ -58,6 +59,7 @@ def federate(folder, desks, changes=None, most=100.0, scripts=None):
         processes.append(
             subprocess.Popen(
                 command,
+                stdin=(folder / "accepted").open(),
                 stdout=subprocess.PIPE,
                 stderr=(folder / f"log{number}").open("w"),
                 env={**os.environ, "PYTHONPATH": "."},
@@ -128,7 +130,7 @@ def test_a_desk_that_vanishes_or_hangs_is_left_out(tmp_path, last_act):
         "agent.main('join', json.load(open(sys.argv[-1])))"
     )
     events = federate(tmp_path, desks, scripts={3: script})
-    assert events[4] == []
+    assert [event["event"] for event in events[4]] == ["terms"]
     left = [event for event in events[0] if event["event"] == "left"]
     assert len(left) == 1
     assert np.abs(np.array(events[1][-1]["weights"]) - central(desks[:3])).max() < 1e-6
