@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -132,7 +133,11 @@ def _read(
         kind = event["event"]
         if kind == "terms":
             accept(event)
-            print(file=agent.stdin, flush=True)
+            if "epsilon" in event:
+                what = gettext("The desks add noise: ε = {epsilon:g}, δ = {delta:g}, {steps} steps")
+                progress(0, 1, what.format(**event))
+            with suppress(BrokenPipeError):  # it ended: no event follows
+                print(file=agent.stdin, flush=True)
         elif kind == "round":
             what = gettext("Round {number}, {desks} desks").format(
                 number=event["number"], desks=event["desks"]

@@ -13,7 +13,9 @@ from retention.errors import Refused
 from retention.federation import process
 from retention.federation.process import PYTHON
 from retention.federation.terms import FEATURES
+from retention.privacy import ledger
 from tests import readonly
+from tests.world import read
 
 SECRET = "one-word-for-all-desks"
 needs_flwr = [
@@ -50,14 +52,20 @@ def word(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("_", [pytest.param(None, marks=needs_flwr)])
+@pytest.mark.parametrize(
+    ("noise", "note"),
+    [
+        pytest.param((), "3 desks, ", marks=needs_flwr),
+        pytest.param(("--epsilon", "8"), "for each customer: ε = 8, δ = 1e-06", marks=needs_flwr),
+    ],
+)
 def test_three_shops_store_the_same_challenger_that_the_gate_judged(
-    _, champion_shop, tmp_path, word
+    champion_shop, tmp_path, word, noise, note
 ):
     shops = [readonly.copy_of(champion_shop, tmp_path / str(number)) for number in range(3)]
     address = f"127.0.0.1:{free_port()}"
-    server = started(shops[0], "serve", address, "--secret", word)
-    desks = [started(shop, "join", address, "--secret", word) for shop in shops]
+    server = started(shops[0], "serve", address, "--secret", word, *noise)
+    desks = [started(shop, "join", address, "--secret", word, *noise) for shop in shops]
     try:
         ended = [each.communicate(timeout=250) for each in (server, *desks)]
     finally:
@@ -70,6 +78,9 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
         assert model["estimator"] == "federated", outputs
         assert model["cutoff"] < shop.end.isoformat()
         assert model["metrics"]["log_loss"] > 0
+        assert note in model["rung"]
+        spent = read(shop.database, ledger.summary)["spent"]
+        assert spent == (8 if noise else 0)
         shop.database.dispose()
 
 
