@@ -222,11 +222,10 @@ class Federation(Server):
             if total is None:
                 return np.zeros(self.size)
             share = noisy_sums.share_scale(self.terms["epsilon"], number, len(total))
-            told = noisy_sums.read_sum(total, share * number**0.5)
-            if told is None:
+            mean = noisy_sums.mean_gradient(total, share * number**0.5, counts)
+            if mean is None:
                 raise RuntimeError("implausible")
-            counts.append(told[1])
-            return told[0] / max(1.0, float(np.mean(counts)))
+            return mean
 
         weights = descent.descend(self.size, self.terms["steps"], gradient)
         customers = max(0, round(np.mean(counts))) if counts else 0

@@ -66,15 +66,20 @@ def customer_sum(
     return np.asarray(np.round(numbers * UNIT).astype(np.int64).sum(axis=0))
 
 
-def read_sum(total: np.ndarray, noise_scale: float) -> tuple[np.ndarray, float] | None:
-    """Return the gradient of all customers and their number; none if no desks can have such a sum.
+def mean_gradient(total: np.ndarray, noise_scale: float, counts: list[float]) -> np.ndarray | None:
+    """Return the mean over all customers; none if no desks can have such a sum.
 
     `noise_scale`: σ of all noise, in units. Ten of it are exceeded never.
+    `counts`: customers by the earlier sums; this one is added. Their mean is the divisor, but at
+    least twice its own noise: else a small count by chance would make a huge step.
     """
-    gradient, count = total[:-1] / UNIT, total[-1] / UNIT / COUNTED
-    room = 10 * noise_scale / UNIT / COUNTED
-    is_possible = np.abs(gradient).max() <= count + 2 * room and count <= MOST + room
-    return (gradient, float(count)) if is_possible else None
+    gradient, count = total[:-1] / UNIT, float(total[-1]) / UNIT / COUNTED
+    spread = noise_scale / UNIT / COUNTED
+    if np.abs(gradient).max() > count + 20 * spread or count > MOST + 10 * spread:
+        return None
+    counts.append(count)
+    least = 2 * spread / sqrt(len(counts))
+    return np.asarray(gradient / max(float(np.mean(counts)), least))
 
 
 def model_weights(weights: np.ndarray) -> np.ndarray:

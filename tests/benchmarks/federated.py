@@ -34,6 +34,7 @@ MODELS = (
     *("federated", "central", "vanished", "false size"),
 )
 EPSILONS, DRAWS = (0.5, 1.0, 2.0, 8.0), 20  # of the noise, of each cutoff
+FEW = (3, 5, 10, 20, 40)  # the largest stores alone
 NOISY = tuple(f"ε = {epsilon:g}" for epsilon in EPSILONS)
 Rows = tuple[np.ndarray, np.ndarray]
 
@@ -80,10 +81,9 @@ def with_noise(
     def gradient(weights: np.ndarray) -> np.ndarray:
         exact = noisy_sums.customer_sum(weights, X, y, customer)
         drawn = scale * rng.standard_normal(len(exact))
-        told = noisy_sums.read_sum(exact + np.round(drawn).astype(np.int64), scale)
-        assert told is not None
-        counts.append(told[1])
-        return told[0] / max(1.0, float(np.mean(counts)))
+        mean = noisy_sums.mean_gradient(exact + np.round(drawn).astype(np.int64), scale, counts)
+        assert mean is not None
+        return mean
 
     size, steps = X.shape[1], descent.terms(epsilon)["steps"]
     return noisy_sums.model_weights(descent.descend(size, steps, gradient))
@@ -126,6 +126,7 @@ def judged(lake: Lake, cutoff: datetime) -> list[pd.DataFrame]:
         ]
         for name, epsilon in zip(NOISY, EPSILONS, strict=True)
     }
+    few = {number: few_desks(history, stores[:number], rng) for number in FEW}
     print(f"{cutoff:%Y-%m-%d}: {learned.customer_id.nunique()} customers of all desks", flush=True)
     result = []
     for store, desk in zip(stores, desks, strict=True):
@@ -135,10 +136,29 @@ def judged(lake: Lake, cutoff: datetime) -> list[pd.DataFrame]:
             each = np.array([losses(weights, rows(own)) for weights in draws])
             columns |= {name: each.mean(axis=0)}
             columns |= {f"{name}, draw {k}": each[k] for k in range(DRAWS)}
+        for number, models_of in few.items():
+            for name, draws in models_of.items() if store in stores[:number] else ():
+                each = np.array([losses(weights, rows(own)) for weights in draws])
+                columns |= {f"{name}, {number} desks": each.mean(axis=0)}
         columns |= alone(history[history.store == store], own)
         people = {"customer": own.customer_id.to_numpy(), "size": len(desk[1]), "cutoff": cutoff}
         result.append(pd.DataFrame({**people, **columns}))
     return result
+
+
+def few_desks(
+    history: pd.DataFrame, stores: list[str], rng: np.random.Generator
+) -> dict[str, list[np.ndarray]]:
+    """Return the weights of so few stores without noise, and draws of those with it."""
+    learned = pd.concat([history[history.store == store] for store in stores], ignore_index=True)
+    desk, people = rows(learned), learned.customer_id
+    return {
+        "federated": [trained([desk], [1.0])],
+        **{
+            name: [with_noise(desk, people, len(stores), epsilon, rng) for _ in range(DRAWS)]
+            for name, epsilon in zip(NOISY, EPSILONS, strict=True)
+        },
+    }
 
 
 def alone(history: pd.DataFrame, own: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -174,6 +194,12 @@ def main() -> None:
             gap = paired_interval(difference, part.customer.to_numpy(dtype=object))
             interval = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
             print(f"| {name} | {part[name].mean():.4f} | {interval} |{spread(part, name)}")
+    for number in FEW:
+        part = frame[frame[f"federated, {number} desks"].notna()]
+        figures = [part[f"{name}, {number} desks"].mean() for name in ("federated", *NOISY)]
+        people = len(part) / len(cutoffs)
+        shown = " | ".join(f"{figure:.4f}" for figure in (part["alone, RFM"].mean(), *figures))
+        print(f"| {number} desks, {people:.0f} people | {shown} |")
 
 
 def spread(part: pd.DataFrame, name: str) -> str:

@@ -79,8 +79,8 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
         assert model["cutoff"] < shop.end.isoformat()
         assert model["metrics"]["log_loss"] > 0
         assert note in model["rung"]
-        spent = read(shop.database, ledger.summary)["spent"]
-        assert spent == (8 if noise else 0)
+        releases = read(shop.database, ledger.summary)["releases"]
+        assert [release["epsilon"] for release in releases] == ([8.0] if noise else [])
         shop.database.dispose()
 
 

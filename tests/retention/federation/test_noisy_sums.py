@@ -89,11 +89,19 @@ def test_no_message_and_no_total_is_an_exact_sum(monkeypatch):
 
 def test_total_no_desks_can_have_is_read_as_none():
     unit, counted = noisy_sums.UNIT, noisy_sums.COUNTED
+    counts = [300.0]
     fair = np.array([30.0, -20.0, 100 * counted]) * unit
-    gradient, customers = noisy_sums.read_sum(fair, unit)
-    np.testing.assert_allclose([*gradient, customers], [30, -20, 100])
+    mean = noisy_sums.mean_gradient(fair, unit, counts)
+    assert counts == [300, pytest.approx(100)]
+    np.testing.assert_allclose(mean, [0.15, -0.1])
     for false in ([1e6, 0, 100 * counted], [0, 0, -1e3], [0, 0, 2**30 * counted]):
-        assert noisy_sums.read_sum(np.array(false) * unit, unit) is None
+        assert noisy_sums.mean_gradient(np.array(false) * unit, unit, counts) is None
+
+
+def test_count_of_0_by_chance_makes_no_huge_step():
+    total = np.array([10.0, 0.0]) * noisy_sums.UNIT
+    mean = noisy_sums.mean_gradient(total, 10 * noisy_sums.UNIT, [])
+    assert 0 < mean[0] < 0.5
 
 
 def test_rows_that_are_no_numbers_are_refused():
