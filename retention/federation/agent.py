@@ -33,7 +33,7 @@ except ImportError:
     sys.exit("flwr or opendp is missing; run: make setup-federate")
 
 from retention.federation import logistic, masks, noisy_sums
-from retention.privacy import descent
+from retention.privacy import descent, noise
 
 MIN_DESKS = 3  # of two, each could subtract its own sums
 Plan = dict[str, Any]
@@ -80,7 +80,9 @@ class Desk(NumPyClient):
     def _terms(self, _: list[np.ndarray], config: dict[str, Any]) -> Any:
         """Ask the desk; with noise, the number of rows stays here."""
         terms = json.loads(config["terms"])
-        if self.terms is not None or (terms and terms != descent.terms(terms["epsilon"])):
+        is_known = not terms or terms == descent.terms(terms["epsilon"])
+        is_possible = 0 < terms.get("epsilon", 1) <= 10
+        if self.terms is not None or not (is_known and is_possible):
             raise ValueError("other_terms")
         tell("terms", **terms)
         if not sys.stdin.readline():
@@ -100,8 +102,8 @@ class Desk(NumPyClient):
                 raise ValueError("spent")
             number, size = len(set(peers.values())), self.X.shape[1] + 1
             scale = noisy_sums.share_scale(self.terms["epsilon"], number, size)
-            rows = self.X, self.y, self.customer
-            numbers = noisy_sums.noisy_sum(parameters[0], *rows, scale)
+            exact = noisy_sums.customer_sum(parameters[0], self.X, self.y, self.customer)
+            numbers = noise.noisy_whole(exact, scale)
         else:
             vector = logistic.objective(parameters[0], self.X, self.y) * config["share"]
             numbers = masks.whole(vector)
@@ -133,12 +135,9 @@ class Federation(Server):
         begun = time.monotonic()
         try:
             desks, sizes = self._admit()
-            if self.terms:
-                weights, customers = self._train_with_noise(desks)
-                report = {"desks": len(desks), "customers": customers}
-            else:
-                weights = self._train(desks, sizes)
-                report = {"desks": len(desks), "rows": sum(sizes[name] for name in desks)}
+            train = self._train_with_noise if self.terms else self._train
+            weights, people = train(desks, sizes)
+            report = {"desks": len(desks), **people}
             self._ask(desks, {"step": "done", "report": json.dumps(report)}, weights)
             tell("done", weights=weights.tolist(), **report, **self.terms)
         except RuntimeError as stop:
@@ -195,7 +194,7 @@ class Federation(Server):
         tell("refused", code=code, features=features)
         self._ask({name: desk}, {"step": "refused", "code": code, "features": json.dumps(features)})
 
-    def _train(self, desks: dict[str, Any], sizes: dict[str, int]) -> np.ndarray:
+    def _train(self, desks: Any, sizes: Any) -> tuple[np.ndarray, dict[str, int]]:
         weights = np.zeros(self.size)
         for number in range(self.plan["rounds"]):
             vector = self._sum(desks, sizes, weights)
@@ -206,9 +205,9 @@ class Federation(Server):
             tell("round", number=number + 1, of=self.plan["rounds"], desks=len(desks))
             if change < 1e-9:
                 break
-        return weights
+        return weights, {"rows": sum(sizes[name] for name in desks)}
 
-    def _train_with_noise(self, desks: dict[str, Any]) -> tuple[np.ndarray, int]:
+    def _train_with_noise(self, desks: Any, _: Any) -> tuple[np.ndarray, dict[str, int]]:
         """Return the weights and about how many customers all desks have.
 
         A round that a desk left is a step without a gradient: the others' sums are spent.
@@ -228,8 +227,8 @@ class Federation(Server):
             return mean
 
         weights = descent.descend(self.size, self.terms["steps"], gradient)
-        customers = max(0, round(np.mean(counts))) if counts else 0
-        return noisy_sums.model_weights(weights), customers
+        customers = max(0, round(np.mean(counts or [0])))
+        return noisy_sums.model_weights(weights), {"customers": customers}
 
     def _sum(self, desks: Any, sizes: Any, weights: np.ndarray) -> np.ndarray:
         """Return the mean over the desks; without those that fail, which leave `desks`."""

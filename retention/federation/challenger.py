@@ -57,8 +57,8 @@ def accept(session: Transaction, loss: dict[str, Any], most: float | None, by: s
             "The server asks for a privacy loss of {epsilon:g}, more than {most:g}; agree on one."
         )
         raise Refused(text.format(epsilon=epsilon, most=most))
-    name = f"{FEDERATED}-{secrets.token_hex(4)}"
-    ledger.record_training(session, name, by, epsilon, loss["delta"])
+    period = f"{FEDERATED}-{secrets.token_hex(4)}"
+    ledger.record_training(session, period, by, epsilon, loss["delta"])
 
 
 def train(
@@ -103,6 +103,11 @@ def train(
     trained = with_tiers(trained, lake, load_policy(settings).list.customers)
     other = churn_model(settings, champion) if champion else None
     result = backtest(training, trained, other, progress=part(progress, 2, 3))
+    is_sound = bool(result.checks) and all(check.passed for check in result.checks)
+    if "epsilon" in learned and champion is None and not is_sound:
+        # the noise of few customers can make a model worse than none
+        why = gettext("A model with noise is used only if it passes all checks.")
+        result = replace(result, promote=False, why=why)
     older_request = replace(request, cutoff=older.cutoff)
     return judged(settings, lake, older_request, training, trained, result)
 

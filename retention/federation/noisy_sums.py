@@ -37,13 +37,6 @@ def share_scale(epsilon: float, desks: int, size: int) -> float:
     return most / sqrt(2 * rho * (desks - 1))
 
 
-def noisy_sum(
-    weights: np.ndarray, X: np.ndarray, y: np.ndarray, customer: np.ndarray, scale: float
-) -> np.ndarray:
-    """Return the noisy sum of `customer_sum`, in units."""
-    return noise.noisy_whole(customer_sum(weights, X, y, customer), scale)
-
-
 def customer_sum(
     weights: np.ndarray, X: np.ndarray, y: np.ndarray, customer: np.ndarray
 ) -> np.ndarray:

@@ -223,6 +223,7 @@ private = agent.descent.terms(2.0)
 one = desk()
 sums(one, 1)
 terms(one, {{**private, "steps": 21}}, "\\n")
+terms(one, agent.descent.terms(-2.0), "\\n")
 terms(one, private, "")
 sums(one, 1)
 terms(one, private, "\\n")
@@ -238,7 +239,7 @@ terms(one, {{}}, "\\n")
     events = [json.loads(line) for line in out.stdout.splitlines()]
     told = [event.get("code", event["event"]) for event in events if event["event"] != "terms"]
     assert told == [
-        *("unsafe_round", "other_terms", "not_accepted", "unsafe_round"),
+        *("unsafe_round", "other_terms", "other_terms", "not_accepted", "unsafe_round"),
         *("answer", "answer", "unsafe_round", "spent", "other_terms"),
     ]
     sizes = [event["size"] for event in events if event["event"] == "answer"]

@@ -76,7 +76,7 @@ def test_no_message_and_no_total_is_an_exact_sum(monkeypatch):
     peers = {str(n): key.public_key().public_bytes_raw().hex() for n, key in enumerate(keys)}
     scale = noisy_sums.share_scale(2.0, 3, SIZE)
     exact = [noisy_sums.customer_sum(*rows(number)) for number in range(3)]
-    noisy = [noisy_sums.noisy_sum(*rows(number), scale) for number in range(3)]
+    noisy = [noise.noisy_whole(plain, scale) for plain in exact]
     sent = [masks.masked(own, key, peers, 1) for own, key in zip(noisy, keys, strict=True)]
     for message, own, plain in zip(sent, noisy, exact, strict=True):
         assert not np.isin(message.view(np.int64), [own, plain]).any()
