@@ -2,10 +2,11 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bot.commands.parameters import DURATION, TO_READ, integer, option
+from bot.commands.parameters import DURATION, TO_READ, integer, number_between, option
 from bot.commands.tree import Answer, Call, group
 from retention.lake.coverage import training_cutoff
 from retention.registry import champion
@@ -30,6 +31,12 @@ _WAIT = option("--wait", gettext("How long to wait for the others."), DURATION, 
 @_ADDRESS
 @_SECRET
 @option("--desks", gettext("How many desks to wait for."), integer(3, 64), "N", default=3)
+@option(
+    "--epsilon",
+    gettext("Train with noise, for this privacy loss: less is more private, and less accurate."),
+    number_between(0.1, 10),
+    "E",
+)
 @_WAIT
 @option(
     "--certificate",
@@ -40,14 +47,20 @@ _WAIT = option("--wait", gettext("How long to wait for the others."), DURATION, 
     into="certificates",
 )
 def serve(
-    call: Call, address: str, secret: Path, desks: int, wait: float, certificates: tuple[Path, ...]
+    call: Call,
+    address: str,
+    secret: Path,
+    desks: int,
+    epsilon: float | None,
+    wait: float,
+    certificates: tuple[Path, ...],
 ) -> Answer:
     """Lead the training of other desks."""
     from retention.federation import process, terms
 
     features = terms.definitions(_definition(call).window)
     plan = process.shared_plan(address, secret, list(certificates), features, wait)
-    return Answer("federate", process.serve(plan, desks, call.progress))
+    return Answer("federate", process.serve(plan, desks, epsilon, call.progress))
 
 
 @COMMAND.command(
@@ -60,6 +73,12 @@ def serve(
 )
 @_ADDRESS
 @_SECRET
+@option(
+    "--epsilon",
+    gettext("Refuse a training without noise, and one with a larger privacy loss."),
+    number_between(0.1, 10),
+    "E",
+)
 @_WAIT
 @option(
     "--certificate",
@@ -70,7 +89,12 @@ def serve(
     into="certificates",
 )
 def join(
-    call: Call, address: str, secret: Path, wait: float, certificates: tuple[Path, ...]
+    call: Call,
+    address: str,
+    secret: Path,
+    epsilon: float | None,
+    wait: float,
+    certificates: tuple[Path, ...],
 ) -> Answer:
     """Train a challenger with other desks."""
     from retention.federation import challenger, process, terms
@@ -83,7 +107,12 @@ def join(
     request = challenger.request(cutoff, definition.window, call.user)
     with call.database.reading() as session:
         before = champion(session, "churn")
-    train = partial(process.join, plan, progress=call.progress)
+
+    def accept(loss: dict[str, Any]) -> None:
+        with call.database.transaction() as session:
+            challenger.accept(session, loss, epsilon, call.user)
+
+    train = partial(process.join, plan, accept=accept, progress=call.progress)
     result = challenger.train(call.settings, lake, before, request, train, call.progress)
     with call.database.transaction() as session:
         challenger.store(session, result, call.user)

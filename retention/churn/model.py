@@ -23,6 +23,7 @@ from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
+from retention.privacy import descent
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 from retention.window import DEFAULT, Window
@@ -287,7 +288,7 @@ def _fit_private(training: TrainingSet, seed: int) -> TrainedChurn:
         calibration=gettext("none: it would cost a part of the privacy budget"),
         parameters={
             "settings": {private.PRIVATE: dict(settings)},
-            "privacy": {"epsilon": epsilon, "delta": private.DELTA},
+            "privacy": {"epsilon": epsilon, "delta": descent.DELTA},
         },
     )
 

@@ -25,16 +25,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 from retention.churn.snapshots import Snapshot
 from retention.errors import BadInput
-from retention.privacy import extra, noise
+from retention.privacy import descent, extra, noise
 from retention.text import gettext
 
 PRIVATE = "private"  # the estimator's name
-DELTA = 1e-6  # below one in the number of customers of a shop that the desk serves
-COUNT_SHARE = 0.05  # of the budget, for the number of customers
-# Chosen on the tuning cutoffs of tests/benchmarks/accuracy.py. Each step costs a part of the
-# budget, so a small one buys few; without noise the descent converges.
-STEPS = ((4.0, 20), (inf, 100), (None, 3000))  # by ε below
-LEARNING_RATE, MOMENTUM = 2.0, 0.8
 _ROUNDING = 0.999  # room for the rounding of sums: a row's norm is at most this
 
 
@@ -133,20 +127,16 @@ def _descend(X: np.ndarray, y: np.ndarray, share: np.ndarray, epsilon: float) ->
     """
     inputs = np.column_stack([X, np.full(len(X), _intercept_input())])
     customers, scale = float(share.sum()), 0.0
-    steps = next(number for below, number in STEPS if below is None or epsilon < below)
+    steps = descent.terms(epsilon)["steps"]
     if epsilon < inf:
         extra.require()
-        rho = noise.rho_of(epsilon, DELTA)
-        count_scale = sqrt(1 / (2 * rho * COUNT_SHARE))
+        rho = noise.rho_of(epsilon, descent.DELTA)
+        count_scale = sqrt(1 / (2 * rho * descent.COUNT_SHARE))
         customers = max(1.0, noise.noisy_vector(np.array([customers]), count_scale)[0])
-        scale = sqrt(steps / (2 * rho * (1 - COUNT_SHARE)))
-    weights, velocity = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1])
-    path = []
-    for _ in range(steps):
-        gradient = inputs.T @ (share * (expit(inputs @ weights) - y))
-        if scale:
-            gradient = noise.noisy_vector(gradient, scale)
-        velocity = MOMENTUM * velocity - LEARNING_RATE * gradient / customers
-        weights = weights + velocity
-        path.append(weights)
-    return np.mean(path[steps // 2 :], axis=0)
+        scale = sqrt(steps / (2 * rho * (1 - descent.COUNT_SHARE)))
+
+    def gradient(weights: np.ndarray) -> np.ndarray:
+        total = inputs.T @ (share * (expit(inputs @ weights) - y))
+        return (noise.noisy_vector(total, scale) if scale else total) / customers
+
+    return descent.descend(inputs.shape[1], steps, gradient)

@@ -2,8 +2,9 @@
 
     python -m retention.federation.agent serve|join PLAN.json
 
-A process of the desk writes the plan and reads one JSON object a line. The desk's code runs here:
-flwr's SuperNode is not used, because it would run whatever code the server sends, beside the rows.
+A process of the desk writes the plan and reads one JSON object a line. It answers the event
+``terms`` with a line: until then no sum leaves. The desk's code runs here: flwr's SuperNode is not
+used, because it would run whatever code the server sends, beside the rows.
 """
 
 import hashlib
@@ -24,13 +25,15 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 try:  # the environment of its own
+    import opendp as _opendp  # noqa: F401 - noisy_sums needs it
     from flwr.client import NumPyClient, start_client
     from flwr.common import FitIns, ndarrays_to_parameters, parameters_to_ndarrays
     from flwr.server import History, Server, ServerConfig, SimpleClientManager, start_server
 except ImportError:
-    sys.exit("flwr is missing; run: make setup-federate")
+    sys.exit("flwr or opendp is missing; run: make setup-federate")
 
-from retention.federation import logistic, masks
+from retention.federation import logistic, masks, noisy_sums
+from retention.privacy import descent, noise
 
 MIN_DESKS = 3  # of two, each could subtract its own sums
 Plan = dict[str, Any]
@@ -57,7 +60,9 @@ class Desk(NumPyClient):
     def __init__(self, plan: Plan) -> None:
         rows = np.load(plan["rows"], allow_pickle=False)
         self.X, self.y = rows["X"], rows["y"]
+        self.customer = rows["customer"]
         self.plan, self.key, self.attempt = plan, X25519PrivateKey.generate(), 0
+        self.terms: Plan | None = None
 
     def fit(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
         """Answer one step of the protocol."""
@@ -70,24 +75,47 @@ class Desk(NumPyClient):
             "proof": proof(self.plan["secret"], config["nonce"], public),
             "features": json.dumps(self.plan["features"]),
         }
-        return [], int(self.plan.get("size", len(self.y))), answer
+        return [], 0, answer
+
+    def _terms(self, _: list[np.ndarray], config: dict[str, Any]) -> Any:
+        """Ask the desk; with noise, the number of rows stays here."""
+        terms = json.loads(config["terms"])
+        is_known = not terms or terms == descent.terms(terms["epsilon"])
+        is_possible = 0 < terms.get("epsilon", 1) <= 10
+        if self.terms is not None or not (is_known and is_possible):
+            raise ValueError("other_terms")
+        tell("terms", **terms)
+        if not sys.stdin.readline():
+            raise ValueError("not_accepted")
+        self.terms = terms
+        return [], 1 if terms else int(self.plan.get("size", len(self.y))), {}
 
     def _sums(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
         peers = json.loads(config["peers"])
         own = self.key.public_key().public_bytes_raw().hex()
         is_safe = len(set(peers.values())) >= MIN_DESKS and own in peers.values()
-        if not is_safe or config["attempt"] <= self.attempt:
+        if not is_safe or self.terms is None or config["attempt"] <= self.attempt:
             raise ValueError("unsafe_round")
         self.attempt = config["attempt"]
-        vector = logistic.objective(parameters[0], self.X, self.y) * config["share"]
-        return [masks.masked(vector, self.key, peers, self.attempt)], len(self.y), {}
+        if self.terms:
+            if self.attempt > self.terms["steps"]:
+                raise ValueError("spent")
+            number, size = len(set(peers.values())), self.X.shape[1] + 1
+            scale = noisy_sums.share_scale(self.terms["epsilon"], number, size)
+            exact = noisy_sums.customer_sum(parameters[0], self.X, self.y, self.customer)
+            numbers = noise.noisy_whole(exact, scale)
+        else:
+            vector = logistic.objective(parameters[0], self.X, self.y) * config["share"]
+            numbers = masks.whole(vector)
+        return [masks.masked(numbers, self.key, peers, self.attempt)], 0, {}
 
     def _refused(self, _: list[np.ndarray], config: dict[str, Any]) -> Any:
         tell("refused", code=config["code"], features=json.loads(config["features"]))
         return [], 0, {}
 
     def _done(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
-        tell("done", weights=parameters[0].tolist(), **json.loads(config["report"]))
+        report = json.loads(config["report"])
+        tell("done", weights=parameters[0].tolist(), **report, **(self.terms or {}))
         return [], 0, {}
 
 
@@ -96,7 +124,10 @@ class Federation(Server):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(client_manager=SimpleClientManager())
-        self.plan, self.attempt = plan, 0
+        self.plan, self.attempt, self.size = plan, 0, len(plan["features"]) + 1
+        epsilon = plan.get("epsilon")
+        self.terms = descent.terms(epsilon) if epsilon else {}
+        self.publics: dict[str, str] = {}
         self.pool = ThreadPoolExecutor(64)
 
     def fit(self, num_rounds: int, timeout: float | None) -> tuple[History, float]:
@@ -104,10 +135,11 @@ class Federation(Server):
         begun = time.monotonic()
         try:
             desks, sizes = self._admit()
-            weights = self._train(desks, sizes)
-            report = {"desks": len(desks), "rows": sum(sizes[name] for name in desks)}
+            train = self._train_with_noise if self.terms else self._train
+            weights, people = train(desks, sizes)
+            report = {"desks": len(desks), **people}
             self._ask(desks, {"step": "done", "report": json.dumps(report)}, weights)
-            tell("done", weights=weights.tolist(), **report)
+            tell("done", weights=weights.tolist(), **report, **self.terms)
         except RuntimeError as stop:
             tell("stopped", code=str(stop))
         return History(), time.monotonic() - begun
@@ -118,9 +150,11 @@ class Federation(Server):
         sys.stdout.flush()
         os._exit(0)
 
-    def _ask(self, desks: Any, config: Any, weights: np.ndarray, own: Any = None) -> Any:
+    def _ask(
+        self, desks: Any, config: Any, weights: np.ndarray | None = None, own: Any = None
+    ) -> Any:
         """Return the answers by name; a desk that fails or is late has none."""
-        parameters = ndarrays_to_parameters([weights])
+        parameters = ndarrays_to_parameters([] if weights is None else [weights])
         calls = {
             self.pool.submit(
                 proxy.fit, FitIns(parameters, {**config, **(own or {}).get(name, {})}), None, None
@@ -135,57 +169,97 @@ class Federation(Server):
         if not manager.wait_for(expected, self.plan["wait"]):
             tell("missing", expected=expected, here=manager.num_available())
         desks, sizes, nonce = dict(manager.all()), {}, secrets.token_hex(16)
-        answers = self._ask(desks, {"step": "hello", "nonce": nonce}, np.zeros(1))
-        for name, answer in answers.items():
+        for name, answer in self._ask(desks, {"step": "hello", "nonce": nonce}).items():
             values = answer.metrics
             own = proof(self.plan["secret"], nonce, str(values["public"]))
-            has_secret = hmac.compare_digest(own, str(values["proof"]))
             other = differences(self.plan["features"], json.loads(values["features"]))
-            if has_secret and not other and answer.num_examples > 0:
+            if not hmac.compare_digest(own, str(values["proof"])):
+                self._refuse(name, desks[name], "secret", [])
+            elif other:
+                self._refuse(name, desks[name], "features", other)
+            else:
+                self.publics[name] = str(values["public"])
+        known = {name: desks[name] for name in self.publics}
+        terms = json.dumps(self.terms)
+        for name, answer in self._ask(known, {"step": "terms", "terms": terms}).items():
+            if answer.num_examples > 0:
                 sizes[name] = answer.num_examples
-                self.publics = {**getattr(self, "publics", {}), name: str(values["public"])}
-                continue
-            code = "size" if has_secret and not other else "features" if has_secret else "secret"
-            tell("refused", code=code, features=other if has_secret else [])
-            told = json.dumps(other if has_secret else [])
-            config = {"step": "refused", "code": code, "features": told}
-            self._ask({name: desks[name]}, config, np.zeros(1))
+            else:
+                self._refuse(name, desks[name], "size", [])
+        for name in set(known) - set(sizes):
+            tell("left", name=name[:8])
         return {name: desks[name] for name in sizes}, sizes
 
-    def _train(self, desks: dict[str, Any], sizes: dict[str, int]) -> np.ndarray:
-        weights = np.zeros(len(self.plan["features"]) + 1)
+    def _refuse(self, name: str, desk: Any, code: str, features: list[str]) -> None:
+        tell("refused", code=code, features=features)
+        self._ask({name: desk}, {"step": "refused", "code": code, "features": json.dumps(features)})
+
+    def _train(self, desks: Any, sizes: Any) -> tuple[np.ndarray, dict[str, int]]:
+        weights = np.zeros(self.size)
         for number in range(self.plan["rounds"]):
             vector = self._sum(desks, sizes, weights)
             if not logistic.is_plausible(vector, len(weights), self.plan["largest"]):
                 raise RuntimeError("implausible")
             after = logistic.newton_step(weights, vector)
             change, weights = np.abs(after - weights).max(), after
-            tell("round", number=number + 1, loss=vector[0], desks=len(desks))
+            tell("round", number=number + 1, of=self.plan["rounds"], desks=len(desks))
             if change < 1e-9:
                 break
-        return weights
+        return weights, {"rows": sum(sizes[name] for name in desks)}
+
+    def _train_with_noise(self, desks: Any, _: Any) -> tuple[np.ndarray, dict[str, int]]:
+        """Return the weights and about how many customers all desks have.
+
+        A round that a desk left is a step without a gradient: the others' sums are spent.
+        """
+        counts: list[float] = []
+
+        def gradient(weights: np.ndarray) -> np.ndarray:
+            number = len(desks)
+            total = self._sum_of_all(desks, weights, self.size + 1)
+            tell("round", number=self.attempt, of=self.terms["steps"], desks=len(desks))
+            if total is None:
+                return np.zeros(self.size)
+            share = noisy_sums.share_scale(self.terms["epsilon"], number, len(total))
+            mean = noisy_sums.mean_gradient(total, share * number**0.5, counts)
+            if mean is None:
+                raise RuntimeError("implausible")
+            return mean
+
+        weights = descent.descend(self.size, self.terms["steps"], gradient)
+        customers = max(0, round(np.mean(counts or [0])))
+        return noisy_sums.model_weights(weights), {"customers": customers}
 
     def _sum(self, desks: Any, sizes: Any, weights: np.ndarray) -> np.ndarray:
         """Return the mean over the desks; without those that fail, which leave `desks`."""
-        while len(desks) >= MIN_DESKS:
-            self.attempt += 1
+        total = None
+        while total is None:
             parts = logistic.shares([sizes[name] for name in desks], self.plan["most"])
-            peers = json.dumps({name: self.publics[name] for name in desks})
-            config = {"step": "sums", "attempt": self.attempt, "peers": peers}
             own = {name: {"share": part} for name, part in zip(desks, parts, strict=True)}
-            answers = self._ask(desks, config, weights, own)
-            length = 1 + len(weights) + len(weights) * (len(weights) + 1) // 2
-            vectors = {}
-            for name, answer in answers.items():
-                array = parameters_to_ndarrays(answer.parameters)[0]
-                if array.dtype == np.uint64 and array.shape == (length,):
-                    vectors[name] = array
-            if len(vectors) == len(desks):
-                return masks.unmasked(vectors.values())
-            for name in set(desks) - set(vectors):
-                tell("left", name=name[:8])
-                del desks[name]
-        raise RuntimeError("too_few_desks")
+            length = 1 + self.size + self.size * (self.size + 1) // 2
+            total = self._sum_of_all(desks, weights, length, own)
+        return total / masks.UNIT
+
+    def _sum_of_all(
+        self, desks: Any, weights: np.ndarray, length: int, own: Any = None
+    ) -> np.ndarray | None:
+        """Return the whole numbers' sum; none if a desk fails, which leaves `desks`."""
+        if len(desks) < MIN_DESKS:
+            raise RuntimeError("too_few_desks")
+        self.attempt += 1
+        peers = json.dumps({name: self.publics[name] for name in desks})
+        config = {"step": "sums", "attempt": self.attempt, "peers": peers}
+        vectors = {}
+        for name, answer in self._ask(desks, config, weights, own).items():
+            array = parameters_to_ndarrays(answer.parameters)[0]
+            if array.dtype == np.uint64 and array.shape == (length,):
+                vectors[name] = array
+        if len(vectors) == len(desks):
+            return masks.unmasked(vectors.values())
+        for name in set(desks) - set(vectors):
+            tell("left", name=name[:8])
+            del desks[name]
+        return None
 
 
 def main(role: str, plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """Train the churn model of several desks here, and let the usual gate judge it."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -14,24 +15,50 @@ from retention.churn.training_set import build_training_set
 from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.tables import ModelVersion
-from retention.federation import terms
+from retention.errors import Refused
+from retention.federation import FEDERATED, terms
 from retention.lake import Lake
+from retention.privacy import ledger
 from retention.progress import Progress, part, silent
 from retention.registry import promote
 from retention.registry.backtest import backtest, backtest_origins
 from retention.registry.model_cache import churn_model
-from retention.registry.retrain import RetrainRequest, RetrainResult, judged
+from retention.registry.retrain import RetrainRequest, RetrainResult, judged, privacy_note
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from retention.text import gettext
 from retention.window import Window
 
-Train = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
+Train = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 
 def request(cutoff: datetime, window: Window, by: str) -> RetrainRequest:
     """Return the request of a training outside the queue."""
-    return RetrainRequest(cutoff, window, "federated", by, None)
+    return RetrainRequest(cutoff, window, FEDERATED, by, None)
+
+
+def accept(session: Transaction, loss: dict[str, Any], most: float | None, by: str) -> None:
+    """Refuse the server's terms, or write down what they cost: also a training that stops costs.
+
+    `most`: the largest ε to accept; any without it. Only noise is accepted with it, or if this desk
+    has a privacy budget.
+    """
+    if "epsilon" not in loss:
+        if most is not None or ledger.is_on(session):
+            text = gettext(
+                "The server trains without noise, but what leaves this desk must be noisy; ask the "
+                "server to add --epsilon."
+            )
+            raise Refused(text)
+        return
+    epsilon = loss["epsilon"]
+    if most is not None and epsilon > most:
+        text = gettext(
+            "The server asks for a privacy loss of {epsilon:g}, more than {most:g}; agree on one."
+        )
+        raise Refused(text.format(epsilon=epsilon, most=most))
+    period = f"{FEDERATED}-{secrets.token_hex(4)}"
+    ledger.record_training(session, period, by, epsilon, loss["delta"])
 
 
 def train(
@@ -54,26 +81,33 @@ def train(
     )
     pairs = backtest_origins(training)
     older = pairs[-1][1] if pairs else training
-    X, y = older.stacked(terms.FEATURES)
-    learned = join(terms.prepared(X), y)
-    text = gettext("Trained together with other desks: {desks} desks, {rows} rows.")
+    X = np.concatenate([each.matrix(terms.FEATURES) for each in older.snapshots])
+    y = np.concatenate([each.labels for each in older.snapshots])
+    ids = np.concatenate([each.frame.customer_id.to_numpy(str) for each in older.snapshots])
+    customer = np.unique(ids, return_inverse=True)[1]
+    learned = join({"X": terms.prepared(X), "y": y, "customer": customer})
     trained = TrainedChurn(
         model=LogOdds([terms.pipeline(np.array(learned["weights"]))]),
-        estimator="federated",
+        estimator=FEDERATED,
         columns=terms.FEATURES,
         reference=median_customer(X),
         cutoff=older.cutoff,
         horizon_days=training.horizon_days,
         active_within_days=training.active_within_days,
-        rung=text.format(desks=learned["desks"], rows=learned["rows"]),
-        train_rows=learned["rows"],
+        rung=_note(learned),
+        train_rows=learned.get("rows", 0),
         seed=0,
         calibration=gettext("not on this desk's own customers"),
-        parameters={"federation": {name: learned[name] for name in ("desks", "rows")}},
+        parameters=_parameters(learned),
     )
     trained = with_tiers(trained, lake, load_policy(settings).list.customers)
     other = churn_model(settings, champion) if champion else None
     result = backtest(training, trained, other, progress=part(progress, 2, 3))
+    is_sound = bool(result.checks) and all(check.passed for check in result.checks)
+    if "epsilon" in learned and champion is None and not is_sound:
+        # the noise of few customers can make a model worse than none
+        why = gettext("A model with noise is used only if it passes all checks.")
+        result = replace(result, promote=False, why=why)
     older_request = replace(request, cutoff=older.cutoff)
     return judged(settings, lake, older_request, training, trained, result)
 
@@ -85,3 +119,18 @@ def store(session: Transaction, result: RetrainResult, by: str) -> None:
         promote(session, result.row, by)
     action = "model.promote" if result.promote else "model.train"
     record(session, by, action, result.row.version, clock.now(), {"why": result.why})
+
+
+def _note(learned: dict[str, Any]) -> str:
+    if "epsilon" not in learned:
+        text = gettext("Trained together with other desks: {desks} desks, {rows} rows.")
+        return text.format(desks=learned["desks"], rows=learned["rows"])
+    text = gettext("Trained together with other desks: {desks} desks, about {customers} customers.")
+    note = text.format(desks=learned["desks"], customers=learned["customers"])
+    return f"{note} {privacy_note(learned)}"
+
+
+def _parameters(learned: dict[str, Any]) -> dict[str, Any]:
+    federation = {key: learned[key] for key in ("desks", "rows", "customers") if key in learned}
+    privacy = {key: learned[key] for key in ("epsilon", "delta") if key in learned}
+    return {"federation": federation, **({"privacy": privacy} if privacy else {})}

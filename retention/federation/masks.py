@@ -18,31 +18,35 @@ UNIT = 2.0**40  # steps of a masked number in 1
 LARGEST = 2.0**20  # of one desk; the sum of 2**3 desks and more stays below 2**63 / UNIT
 
 
+def whole(vector: np.ndarray) -> np.ndarray:
+    """Return the vector in units."""
+    if not np.isfinite(vector).all() or np.abs(vector).max() > LARGEST:
+        raise ValueError("not_finite")
+    return np.round(vector * UNIT).astype(np.int64)
+
+
 def masked(
-    vector: np.ndarray, key: X25519PrivateKey, peers: Mapping[str, str], attempt: int
+    numbers: np.ndarray, key: X25519PrivateKey, peers: Mapping[str, str], attempt: int
 ) -> np.ndarray:
-    """Return the vector as whole numbers modulo 2**64, hidden from everyone.
+    """Return whole numbers modulo 2**64, hidden from everyone.
 
     `peers`: public keys in hex of all desks of the round, by name; one is this desk's own.
     `attempt`: never used twice with one key, else a difference of two vectors would show.
     """
-    if not np.isfinite(vector).all() or np.abs(vector).max() > LARGEST:
-        raise ValueError("not_finite")
     own = key.public_key().public_bytes_raw().hex()
-    total = np.round(vector * UNIT).astype(np.int64).view(np.uint64)
+    total = numbers.view(np.uint64)
     context = json.dumps([attempt, sorted(peers.items())]).encode()
     for other in sorted(peers.values()):
         if other != own:
             shared = key.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(other)))
-            mask = _stream(hashlib.sha256(shared + context).digest(), len(vector))
+            mask = _stream(hashlib.sha256(shared + context).digest(), len(numbers))
             total = total + mask if own < other else total - mask
     return total
 
 
 def unmasked(vectors: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the sum of the vectors of all desks of a round."""
-    total = np.sum(list(vectors), axis=0, dtype=np.uint64)
-    return np.asarray(total.view(np.int64) / UNIT)
+    """Return the sum of the whole numbers of all desks of a round."""
+    return np.asarray(np.sum(list(vectors), axis=0, dtype=np.uint64).view(np.int64))
 
 
 def _stream(seed: bytes, size: int) -> np.ndarray:

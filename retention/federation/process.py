@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-federate" / "bin" / "python"
 ROUNDS, ROUND_SECONDS, MIN_SECRET = 25, 60, 16
 MOST_SHARE = 2.0  # of one desk, in medians of all desks' rows
+Accept = Callable[[dict[str, Any]], None]
 _LOCAL = ("127.0.0.1", "localhost")
 
 
@@ -56,21 +59,35 @@ def shared_plan(
     return {**plan, "certificates": paths}
 
 
-def serve(plan: dict[str, Any], desks: int, progress: Progress = silent) -> dict[str, Any]:
-    """Lead the training of so many desks; return the agent's last event and who left."""
-    rules = {"desks": desks, "rounds": ROUNDS, "seconds": ROUND_SECONDS}
+def serve(
+    plan: dict[str, Any], desks: int, epsilon: float | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Lead the training of so many desks; return the agent's last event and who left.
+
+    `epsilon`: the desks add noise for this privacy loss. Without it the model is exact.
+    """
+    rules = {"desks": desks, "rounds": ROUNDS, "seconds": ROUND_SECONDS, "epsilon": epsilon}
     return _run("serve", {**plan, **rules, "most": MOST_SHARE, "largest": LARGEST}, progress)
 
 
 def join(
-    plan: dict[str, Any], X: np.ndarray, y: np.ndarray, progress: Progress = silent
+    plan: dict[str, Any], rows: dict[str, np.ndarray], accept: Accept, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Train with the other desks; return the weights, and how many desks and rows there were."""
-    return _run("join", plan, progress, {"X": X, "y": y})
+    """Train with the other desks; return the weights, and how many desks and rows there were.
+
+    `rows`: columns ``X``, labels ``y`` and the number of each row's ``customer``.
+    `accept`: raises to refuse the server's terms, before any sum leaves. Without noise they are
+    empty, else they have ``epsilon``, ``delta`` and ``steps``.
+    """
+    return _run("join", plan, progress, rows, accept)
 
 
 def _run(
-    role: str, plan: dict[str, Any], progress: Progress, rows: dict[str, np.ndarray] | None = None
+    role: str,
+    plan: dict[str, Any],
+    progress: Progress,
+    rows: dict[str, np.ndarray] | None = None,
+    accept: Accept = lambda terms: None,
 ) -> dict[str, Any]:
     with TemporaryDirectory() as name:  # mode 0700: the secret and rows without ids
         folder = Path(name)
@@ -83,12 +100,17 @@ def _run(
         with (
             (folder / "log").open("w+", encoding="utf-8") as errors,
             subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                text=True,
             ) as agent,
         ):
             progress(0, 1, gettext("Waiting for the other desks"))
             try:
-                result = _read(agent, progress)
+                result = _read(agent, progress, accept)
             finally:
                 agent.terminate()
             if result is None:
@@ -102,16 +124,25 @@ def _run(
     return result
 
 
-def _read(agent: "subprocess.Popen[str]", progress: Progress) -> dict[str, Any] | None:
+def _read(
+    agent: "subprocess.Popen[str]", progress: Progress, accept: Accept
+) -> dict[str, Any] | None:
     left, refused = 0, []
     for line in agent.stdout or ():
         event = json.loads(line)
         kind = event["event"]
-        if kind == "round":
+        if kind == "terms":
+            accept(event)
+            if "epsilon" in event:
+                what = gettext("The desks add noise: ε = {epsilon:g}, δ = {delta:g}, {steps} steps")
+                progress(0, 1, what.format(**event))
+            with suppress(BrokenPipeError):  # it ended: no event follows
+                print(file=agent.stdin, flush=True)
+        elif kind == "round":
             what = gettext("Round {number}, {desks} desks").format(
                 number=event["number"], desks=event["desks"]
             )
-            progress(event["number"], ROUNDS, what)
+            progress(event["number"], event["of"], what)
         elif kind == "left":
             left += 1
         elif kind == "refused" and "join" in agent.args:  # type: ignore[operator]

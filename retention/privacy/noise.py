@@ -11,7 +11,6 @@ from math import log, sqrt
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 try:  # the extra `privacy`
     import opendp.prelude as dp
@@ -31,7 +30,7 @@ class Figure:
     unit: str = "customers"  # or money
 
 
-_RHO = 1e-8, 1e4  # searched values of zero-concentrated differential privacy
+_EXPONENTS = -8.0, 4.0  # of searched values of zero-concentrated differential privacy
 
 
 def noisy_count(exact: int, scale: float) -> int:
@@ -50,6 +49,12 @@ def noisy_vector(exact: np.ndarray, scale: float) -> np.ndarray:
     return np.array(noisy)
 
 
+def noisy_whole(exact: np.ndarray, scale: float) -> np.ndarray:
+    """Add discrete Gaussian noise to each whole number, (k,). The cost is as of `noisy_vector`."""
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T=float)
+    return np.array(dp.m.make_gaussian(*space, scale=scale)(exact.tolist()))
+
+
 @cache
 def rho_of(epsilon: float, delta: float) -> float:
     """Return the ρ whose guarantee is (ε, δ), by OpenDP's conversion.
@@ -59,12 +64,11 @@ def rho_of(epsilon: float, delta: float) -> float:
     Bun and Steinke (2016), Concentrated Differential Privacy.
     """
 
-    def excess(exponent: float) -> float:
+    def is_within(exponent: float) -> bool:
         profile = dp.c.make_zCDP_to_approxDP(_gaussian(1 / sqrt(2 * 10**exponent))).map(1.0)
-        return float(profile.epsilon(delta)) - epsilon
+        return bool(profile.epsilon(delta) <= epsilon)
 
-    # the lower end of the bracket: rounding must not cost more than was stated
-    return 10 ** (brentq(excess, *map(np.log10, _RHO), xtol=1e-9) - 1e-8)
+    return float(10 ** dp.binary_search(is_within, bounds=_EXPONENTS))
 
 
 @cache

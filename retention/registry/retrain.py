@@ -153,7 +153,7 @@ def judged(
         "segments": result.by_segment(customer_attributes(lake)),
     }
     if privacy is not None:
-        note = _privacy_note(privacy)
+        note = _price_note(privacy)
         row.rung, row.metrics = note, {**row.metrics, "privacy": privacy, "selection_note": note}
     save(settings, row, trained.to_bytes())
     summary = {key: figures[key] for key in ("metrics", "baselines", "base_rate", "customers")}
@@ -161,9 +161,14 @@ def judged(
     return RetrainResult(row, result.promote, result.why, summary)
 
 
-def _privacy_note(privacy: dict[str, Any]) -> str:
+def privacy_note(privacy: dict[str, Any]) -> str:
+    """Return a sentence on the privacy loss of a model."""
     text = gettext("Differentially private for each customer: ε = {epsilon:g}, δ = {delta:g}.")
-    note = text.format(**privacy)
+    return text.format(**privacy)
+
+
+def _price_note(privacy: dict[str, Any]) -> str:
+    note = privacy_note(privacy)
     if privacy["log_loss"] is None:
         return note
     price = gettext("Log-loss {log_loss:.4f}; the same model without noise {plain_log_loss:.4f}.")

@@ -21,6 +21,7 @@ from retention.churn.evaluation.uncertainty import log_losses
 from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
 from retention.lake import Lake
+from retention.privacy import descent
 from retention.window import DEFAULT
 from tests.benchmarks.accuracy import REPORTED, TUNING, _moment
 from tests.benchmarks.measure import settings
@@ -78,7 +79,7 @@ def attack() -> None:
         by_loss = _advantage_by_loss(newest, epsilon)
         by_shadow = _advantage_by_shadows(newest, epsilon)
         finite = epsilon is not None and epsilon < inf
-        top = (exp(epsilon) - 1 + 2 * private.DELTA) / (exp(epsilon) + 1) if finite else 1.0
+        top = (exp(epsilon) - 1 + 2 * descent.DELTA) / (exp(epsilon) + 1) if finite else 1.0
         print(f"| {name} | {by_loss} | {by_shadow} | {top:.3f} |", flush=True)
 
 

@@ -13,7 +13,9 @@ from retention.errors import Refused
 from retention.federation import process
 from retention.federation.process import PYTHON
 from retention.federation.terms import FEATURES
+from retention.privacy import ledger
 from tests import readonly
+from tests.world import read
 
 SECRET = "one-word-for-all-desks"
 needs_flwr = [
@@ -50,14 +52,20 @@ def word(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("_", [pytest.param(None, marks=needs_flwr)])
+@pytest.mark.parametrize(
+    ("noise", "note"),
+    [
+        pytest.param((), "3 desks, ", marks=needs_flwr),
+        pytest.param(("--epsilon", "8"), "for each customer: ε = 8, δ = 1e-06", marks=needs_flwr),
+    ],
+)
 def test_three_shops_store_the_same_challenger_that_the_gate_judged(
-    _, champion_shop, tmp_path, word
+    champion_shop, tmp_path, word, noise, note
 ):
     shops = [readonly.copy_of(champion_shop, tmp_path / str(number)) for number in range(3)]
     address = f"127.0.0.1:{free_port()}"
-    server = started(shops[0], "serve", address, "--secret", word)
-    desks = [started(shop, "join", address, "--secret", word) for shop in shops]
+    server = started(shops[0], "serve", address, "--secret", word, *noise)
+    desks = [started(shop, "join", address, "--secret", word, *noise) for shop in shops]
     try:
         ended = [each.communicate(timeout=250) for each in (server, *desks)]
     finally:
@@ -70,6 +78,9 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
         assert model["estimator"] == "federated", outputs
         assert model["cutoff"] < shop.end.isoformat()
         assert model["metrics"]["log_loss"] > 0
+        assert note in model["rung"]
+        releases = read(shop.database, ledger.summary)["releases"]
+        assert [release["epsilon"] for release in releases] == ([8.0] if noise else [])
         shop.database.dispose()
 
 
@@ -81,7 +92,7 @@ def test_three_shops_store_the_same_challenger_that_the_gate_judged(
         ({"event": "refused", "code": "secret", "features": []}, "its secret is not"),
         ({"event": "stopped", "code": "implausible"}, "sends false values"),
         ({"event": "stopped", "code": "too_few_desks"}, "Fewer than three desks"),
-        ({"event": "round", "number": 1, "desks": 3}, "ended before there was a model"),
+        ({"event": "round", "number": 1, "of": 25, "desks": 3}, "ended before there was a model"),
     ],
 )
 def test_an_end_without_a_model_is_one_sentence(tmp_path, monkeypatch, event, sentence):
@@ -90,7 +101,7 @@ def test_an_end_without_a_model_is_one_sentence(tmp_path, monkeypatch, event, se
     agent.chmod(0o700)
     monkeypatch.setattr(process, "PYTHON", agent)
     with pytest.raises(Refused) as refusal:
-        process.join({"secret": SECRET}, np.zeros((2, 3)), np.zeros(2))
+        process.join({"secret": SECRET}, {"y": np.zeros(2)}, lambda terms: None)
     assert sentence in str(refusal.value)
 
 

@@ -13,7 +13,7 @@ from retention.churn.evaluation.classification_metrics import metrics
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.training_set import build_training_set
 from retention.errors import BadInput
-from retention.privacy import extra
+from retention.privacy import descent, extra
 from retention.registry.retrain import RetrainRequest
 from retention.registry.retrain import churn as retrain
 from retention.window import Window
@@ -93,7 +93,7 @@ def test_stored_model_has_nothing_exact_and_predicts_the_same(training):
     np.testing.assert_array_equal(stored.predict(test), trained.predict(test))
     assert stored.parameters == {
         "settings": {"private": {"epsilon": 2.0}},
-        "privacy": {"epsilon": 2.0, "delta": private.DELTA},
+        "privacy": {"epsilon": 2.0, "delta": descent.DELTA},
     }
     assert stored.train_rows == 0
     np.testing.assert_array_equal(stored.reference, private.TYPICAL)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from retention.churn.private import DELTA
 from retention.privacy import extra, noise
+from retention.privacy.descent import DELTA
 
 REJECTED = 1e-6
 pytestmark = [
