@@ -113,6 +113,7 @@ class Site:
             ("OPTIONS", service_api.SERVICE): Route(self.service_api.preflight),
             ("GET", read_api.CUSTOMERS): read,
             ("GET", read_api.AUDIENCES): read,
+            ("GET", read_api.COUNTS): read,
             ("GET", read_api.OPENAPI): Route(self.read_api.openapi),
             ("POST", shop_webhooks.PATH): Route(
                 self.shop_webhooks.handle, shop_webhooks.MAX_BODY_BYTES

@@ -5,8 +5,8 @@ from alembic import op
 
 from retention.db.migrations.columns import row_id, utc
 
-revision = "0049_service"
-down_revision = "0048_churn_means"
+revision = "0051_service"
+down_revision = "0050_privacy_ledger"
 branch_labels = None
 depends_on = None
 
