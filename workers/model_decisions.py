@@ -17,8 +17,9 @@ from retention.errors import BadInput, Conflict
 from retention.text import gettext
 from workers import user_roles
 from workers.delivery import outbox
-from workers.job_requests import Retrain, title_of
+from workers.job_requests import title_of
 from workers.queue import jobs
+from workers.retrain_request import Retrain
 from workers.tasks.interface import Post
 
 ROLE = "admin"

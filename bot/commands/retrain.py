@@ -16,7 +16,7 @@ from bot.commands.parameters import (
 )
 from bot.commands.tree import Call, command, request
 from retention.text import gettext
-from workers.job_requests import BLEND, CHURN_MODELS, RECOMMENDERS, Estimator, Retrain
+from workers.retrain_request import BLEND, CHURN_MODELS, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
 RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)

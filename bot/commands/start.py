@@ -26,7 +26,8 @@ from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
 from retention.registry.churn_definition import ensure_definition, means_in_force
 from retention.text import gettext
-from workers.job_requests import Request, Retrain, Sweep
+from workers.job_requests import Request, Sweep
+from workers.retrain_request import Retrain
 
 if TYPE_CHECKING:
     from retention.lake.suggesting.preview import Preview

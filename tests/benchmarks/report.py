@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks.measure import BUILD, Figure
-from workers.job_requests import RECOMMENDERS
+from workers.retrain_request import RECOMMENDERS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operator" / "performance.md"
 

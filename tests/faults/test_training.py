@@ -11,8 +11,8 @@ from retention.db.tables import Audit, Job, ModelVersion
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ask, failure, job, over, running, wait
 from tests.world import change
-from workers.job_requests import Retrain
 from workers.queue import completion, jobs
+from workers.retrain_request import Retrain
 
 pytestmark = pytest.mark.desk
 STAND_INS = Path(__file__).parent / "blocked_training"

@@ -4,7 +4,7 @@ import pytest
 
 from retention.errors import BadInput
 from retention.recommend.models import MODELS
-from workers.job_requests import RECOMMENDERS, Retrain
+from workers.retrain_request import RECOMMENDERS, Retrain
 
 
 def test_recommender_names_of_requests_match_the_models():

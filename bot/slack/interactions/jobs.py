@@ -15,8 +15,9 @@ from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render
 from workers.delivery.job_messages import template_values
-from workers.job_requests import CohortCsv, Forget, Retrain
+from workers.job_requests import CohortCsv, Forget
 from workers.queue import jobs
+from workers.retrain_request import Retrain
 
 SHOWN = ("id", "size", "tiers", "as_of", "model_version")  # of a list
 

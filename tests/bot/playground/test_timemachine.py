@@ -16,8 +16,9 @@ from tests.bot.wire import stored
 from tests.retention.campaigns.samples import a_body
 from tests.workers.harness import set_job, wait
 from tests.world import add, change, execute, model_version, one
-from workers.job_requests import Digest, Monitor, Retrain
+from workers.job_requests import Digest, Monitor
 from workers.queue import jobs
+from workers.retrain_request import Retrain
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 

@@ -15,7 +15,8 @@ from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, Workspace, stored, words
 from tests.workers.harness import wait as until
 from workers import action_ids
-from workers.job_requests import Retrain, Sweep
+from workers.job_requests import Sweep
+from workers.retrain_request import Retrain
 
 
 def all_jobs(database):

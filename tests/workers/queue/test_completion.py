@@ -34,8 +34,9 @@ from tests.workers.harness import (
 from tests.world import change, execute, scalar, scalars
 from workers import action_ids, hints
 from workers.app import make_app, time_limits, training_seconds
-from workers.job_requests import Digest, Retrain, Score, Sweep
+from workers.job_requests import Digest, Score, Sweep
 from workers.queue import completion, jobs, quotas
+from workers.retrain_request import Retrain
 from workers.tasks import runner
 from workers.tasks.interface import Attachment, Outcome, Post
 from workers.tasks.runner import run_job

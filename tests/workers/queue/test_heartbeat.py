@@ -13,9 +13,10 @@ from retention.errors import Cancelled
 from tests.workers.harness import ADMIN, ask, job, row, set_job, wait
 from tests.world import change
 from workers.delivery.job_messages import show_progress
-from workers.job_requests import Retrain, Sweep
+from workers.job_requests import Sweep
 from workers.queue import heartbeat, jobs
 from workers.queue.heartbeat import Heartbeat
+from workers.retrain_request import Retrain
 from workers.tasks.interface import Outcome
 from workers.tasks.runner import run_job
 

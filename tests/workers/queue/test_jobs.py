@@ -26,8 +26,9 @@ from tests.workers.harness import (
 from tests.world import add, change, execute, read, scalars
 from workers import user_roles
 from workers.campaigns.job_requests import CampaignDeliver
-from workers.job_requests import REQUESTS, Digest, Retrain, Sweep
+from workers.job_requests import REQUESTS, Digest, Sweep
 from workers.queue import completion, jobs
+from workers.retrain_request import Retrain
 from workers.tasks import runner
 from workers.tasks.interface import Outcome, Post
 

@@ -12,8 +12,9 @@ from retention.db.tables import Delivery, File, Job, Outbox, Process, Run
 from retention.pictures import extra as pictures_extra
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
 from tests.world import add, change, rows, scalars
-from workers.job_requests import Retrain, Sweep
+from workers.job_requests import Sweep
 from workers.queue import completion, jobs, live_processes, reconcile, supervisor
+from workers.retrain_request import Retrain
 from workers.tasks.data.lake_upkeep import unwanted
 
 LONG_AGO = timedelta(minutes=5)

@@ -20,9 +20,10 @@ from retention.settings import Settings
 from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, set_job, wait
 from tests.world import change, scalars
 from workers.app import TRAINING_NICENESS
-from workers.job_requests import CustomerCard, Digest, Recommend, Retrain, Sweep
+from workers.job_requests import CustomerCard, Digest, Recommend, Sweep
 from workers.queue import jobs, live_processes, reconcile, supervisor
 from workers.queue.child_environments import ChildEnvironments
+from workers.retrain_request import Retrain
 
 pytestmark = pytest.mark.desk
 

@@ -44,8 +44,9 @@ from tests.workers.harness import ADMIN, ask, job, job_row
 from tests.world import add, change, execute, one, read, rows, scalar, scalars
 from workers import action_ids
 from workers.campaigns.job_requests import CampaignDeliver, CampaignMisuse, CampaignPreview
-from workers.job_requests import CohortCsv, Forget, Retrain, Score, Sweep, Tidy
+from workers.job_requests import CohortCsv, Forget, Score, Sweep, Tidy
 from workers.queue import heartbeat, jobs
+from workers.retrain_request import Retrain
 from workers.tasks.customers import sweep as sweeping
 from workers.tasks.runner import run_inline, run_job
 

@@ -29,7 +29,8 @@ from tests.postgres import postgres
 from tests.retention.data_subject.rows_of_a_customer import fill_tables
 from tests.workers.harness import ADMIN, ask, job
 from tests.world import add
-from workers.job_requests import Forget, Retrain, Score, Sweep
+from workers.job_requests import Forget, Score, Sweep
+from workers.retrain_request import Retrain
 from workers.tasks.customers import forget
 from workers.tasks.runner import run_job
 

@@ -25,7 +25,8 @@ from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, grant, j
 from tests.world import add, change, one, read, scalars
 from workers import action_ids, model_decisions
 from workers.delivery.render import message
-from workers.job_requests import Monitor, Retrain, Sweep
+from workers.job_requests import Monitor, Sweep
+from workers.retrain_request import Retrain
 from workers.schedule import tick
 from workers.tasks.runner import run_job
 

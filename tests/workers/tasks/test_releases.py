@@ -19,7 +19,8 @@ from tests.retention.privacy.stand_in import numpy_noise  # noqa: F401 - a fixtu
 from tests.workers.harness import CHANNEL, ask, job
 from tests.world import change, read, scalars
 from workers.delivery import render
-from workers.job_requests import Digest, ReleaseCounts, Retrain
+from workers.job_requests import Digest, ReleaseCounts
+from workers.retrain_request import Retrain
 from workers.tasks.runner import run_inline, run_job
 
 

@@ -32,16 +32,8 @@ from tests.world import add, change, scalar, scalars
 from workers import action_ids
 from workers.delivery import render
 from workers.job_request_base import Request
-from workers.job_requests import (
-    AudienceSave,
-    CohortCsv,
-    Customers,
-    Digest,
-    Recommend,
-    Retrain,
-    Score,
-    Sweep,
-)
+from workers.job_requests import AudienceSave, CohortCsv, Customers, Digest, Recommend, Score, Sweep
+from workers.retrain_request import Retrain
 from workers.tasks.audiences import audiences
 from workers.tasks.customers import recommend, score, sweep
 from workers.tasks.interface import Context, Outcome, Post

@@ -38,8 +38,9 @@ from retention.text import gettext
 from retention.texts import signals
 from workers import user_roles
 from workers.customers.audience_filter import check_fields, list_name, restrict, restrict_where
-from workers.job_requests import Retrain, Sweep
+from workers.job_requests import Sweep
 from workers.queue import jobs
+from workers.retrain_request import Retrain
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:

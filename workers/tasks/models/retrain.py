@@ -28,8 +28,8 @@ from retention.registry.churn_definition import (
 )
 from retention.text import gettext
 from retention.texts import signals
-from workers.job_requests import Retrain
 from workers.queue import completion
+from workers.retrain_request import Retrain
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
