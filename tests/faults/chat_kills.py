@@ -29,7 +29,7 @@ from tests.faults import processes
 from tests.faults.frame import Counts
 from tests.standins.slack import StandIn
 from tests.workers.harness import CHANNEL, grant, running, wait
-from tests.world import add, read, scalars
+from tests.world import add, scalars
 from workers.queue.supervisor import Supervisor
 
 PUBLIC, ORIGIN, KEY = "pk-of-the-fault-run", "https://shop.example", "of-the-fault-run-0123456789"
@@ -129,7 +129,7 @@ def _begin(database: Database, slack: StandIn) -> People:
     for place in range(CHATS):
         token = f"{place:064x}"
         people.say(token, f"{place}-first", "I want to talk to a person")
-        key = store.thread_key(store.hash_of(token)[:24])
+        key = store.thread_key(store.id_of(token))
         found = wait(
             lambda key=key: next(
                 (row.ts for row in scalars(database, select(Outbox).where(Outbox.key == key))), None
@@ -158,10 +158,8 @@ def _kill(supervisor: Supervisor, times: int, chance: random.Random) -> Counter[
 
 
 def _settle(database: Database) -> None:
-    def is_over() -> bool:
-        return not read(database, store.overdue, -3600)
-
-    wait(is_over, 300)
+    waiting = select(ChatMessage).where(ChatMessage.is_handled.is_(False))
+    wait(lambda: not scalars(database, waiting), 300)
     processes.settle(database, with_digest=False)
 
 
