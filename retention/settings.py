@@ -504,6 +504,7 @@ def _form(field: str) -> str:
         "job_minutes": gettext("a whole number of minutes from 1 to 1440, such as 15"),
         "training_minutes": gettext("a whole number of minutes from 1 to 1440, such as 15"),
         "training_threads": gettext("a whole number from 1, such as 4"),
+        "service_channel": gettext("the id of a channel, such as C0123456789"),
         "service_wait_minutes": gettext("a whole number of minutes from 1 to 1440, such as 10"),
         "demo": gettext("true or false"),
         "derive_relations": gettext("true or false"),

@@ -158,12 +158,15 @@ BAD_VALUES = {
     "derive_relations": ("perhaps", "true or false"),
     "privacy_budget": ("-1", "a number from 0 to 100"),
     "privacy_spend": ("0", "a number above 0"),
+    "service_channel": ("#crm", "such as C0123456789"),
+    "service_wait_minutes": ("0", "whole number of minutes from 1 to 1440"),
 }
 # Any text is valid, or the command that uses the setting checks it.
 FREE_TEXT = {
     *("lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop"),
     *("team_id", "policy", "ask_model", "events_public_key", "brand", "secrets_elsewhere"),
     *("mail_connection", "backup_recipient", "admin_channel", "product_pictures"),
+    "service_policies",
 }
 
 
@@ -208,7 +211,9 @@ def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_
         )
 
 
-@pytest.mark.parametrize("field", ["secret_key", "webhook_key", "redemption_key", "events_key"])
+@pytest.mark.parametrize(
+    "field", ["secret_key", "webhook_key", "redemption_key", "events_key", "service_key"]
+)
 def test_short_key_is_refused_and_the_fix_named(field, monkeypatch, tmp_path):
     """A key of one character was accepted."""
     name = variable(field)
