@@ -17,11 +17,21 @@ from tests.security.asgi import ask
 
 # What each route answers to a stranger, without a key and with a wrong one.
 OPEN, CLOSED, UNKNOWN, FOREIGN = {200}, {400, 401}, {404}, {403}
-PAGES = {"/events/browser", "/track", "/v1/page", "/v1/batch", "/v1/identify", "/v1/track"}
+PAGES = {
+    "/events/browser",
+    "/track",
+    "/v1/page",
+    "/v1/batch",
+    "/v1/identify",
+    "/v1/track",
+    "/service",
+}
 ROUTES = {
     ("GET", "/health/live"): OPEN,
     ("GET", "/health/ready"): OPEN,
     ("GET", "/events.js"): OPEN,
+    ("GET", "/service.js"): OPEN,
+    ("GET", "/service"): CLOSED,
     ("GET", "/v1/openapi.json"): OPEN,
     ("GET", "/slack/install"): {302},  # Slack asks the visitor
     ("GET", "/slack/oauth_redirect"): CLOSED,
@@ -60,7 +70,7 @@ WRONG = {
 @pytest.fixture
 def gateway(settings, database):
     keys = ("slack_signing_secret", "redemption_key", "events_key", "slack_client_secret")
-    values = dict.fromkeys(keys, SecretStr(KEY)) | {"slack_client_id": "1.2"}
+    values = dict.fromkeys((*keys, "service_key"), SecretStr(KEY)) | {"slack_client_id": "1.2"}
     values |= {"events_public_key": "public", "shop_origins": "https://shop.example"}
     return Gateway(Site(settings.model_copy(update=values), database))
 
