@@ -61,6 +61,7 @@ _MAY_BE_MISSING = (
     "service_key",
     "ask_key",
     "backup_passphrase",
+    "move_to",
 )
 _SECRETS = ("secret_key", "old_secret_keys", "database_url", "broker_url", *_MAY_BE_MISSING)
 
@@ -204,6 +205,8 @@ class Settings(BaseSettings):
     backup_recipient: str = ""
     """Encrypts backups to this age recipient (`age1…`) instead of a passphrase. Its key opens
     them."""
+    move_to: SecretStr | None = None
+    """URL of the database that `retention move` copies to, if it holds a password."""
     public_url: str = ""
     """Public address of the bot's server, such as `https://crm.shop.example`. Required to send
     e-mails."""

@@ -97,6 +97,10 @@ SUMMARIES = {
     "restore": gettext(
         "Bring a backup into an empty home, every file checked first; then start as ever."
     ),
+    "move": gettext(
+        "Copy the stopped desk to another database, check counts and hashes, and say which "
+        "settings to change. The old one stays as it is."
+    ),
     "rotate-keys": gettext(
         "Make a new root key; links and seals made with older ones stay valid. Stop the "
         "processes first, start them after."
@@ -117,7 +121,9 @@ FILES = {
     "privacy": ("export", "why"),
     "reports": ("digest", "report", "calendar"),
 }
-_SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}
+_SET_UP = {"init", "start", "import", "run", "demo", "db"} | {
+    *("backup", "restore", "move", "rotate-keys")
+}
 _TERMINAL_ONLY = _SET_UP | {
     *("identity", "evaluate", "federate", "posts", "keys", "titles", "doctor", "export")
 }

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from retention.db.engine import Database
@@ -29,16 +30,26 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     database = Database(settings.database_url.get_secret_value(), settings)
     try:
         with database.engine.begin() as connection:
-            if not database.is_sqlite:
-                # Keep this key: in a rolling upgrade, a process of the old version may migrate at
-                # the same time. `advisory_lock` uses other keys.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
-            config = _config()
-            config.attributes |= {"connection": connection, "settings": settings}
-            command.upgrade(config, revision)
-            return MigrationContext.configure(connection).get_current_revision() or ""
+            lock(connection)
+            return upgrade_within(connection, settings, revision)
     finally:
         database.engine.dispose()
+
+
+def lock(connection: Connection) -> None:
+    """Wait for others that migrate or fill the database; SQLite's writers wait anyway."""
+    if connection.dialect.name == "postgresql":
+        # Keep this key: in a rolling upgrade, a process of the old version may migrate at the same
+        # time. `advisory_lock` uses other keys.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
+
+
+def upgrade_within(connection: Connection, settings: Settings, revision: str = "head") -> str:
+    """Run the missing migrations in the caller's transaction, which holds the lock."""
+    config = _config()
+    config.attributes |= {"connection": connection, "settings": settings}
+    command.upgrade(config, revision)
+    return revision_within(connection)
 
 
 def upgrade_when_up(settings: Settings, patience: float = 300.0) -> str:
@@ -61,7 +72,12 @@ def upgrade_when_up(settings: Settings, patience: float = 300.0) -> str:
 def revision_of(database: Database) -> str:
     """Return the revision of a database; empty without tables."""
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        return revision_within(connection)
+
+
+def revision_within(connection: Connection) -> str:
+    """Return the revision that a transaction sees; empty without tables."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def newest_revision() -> str:

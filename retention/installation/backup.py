@@ -1,9 +1,11 @@
 """Back up an installation to one file and restore it.
 
 A backup holds the database, the lake, the models, and the key if the key is in the home. The
-database is copied first, so the lake's copy has everything that the database refers to. Each Delta
-table's log is copied before its files: a log names only existing files, and replaced files stay for
-a day. A manifest lists every file with its hash. `backup_encryption` encrypts the whole.
+database is a SQLite file in it, also that of a desk on PostgreSQL, so that a backup of either can
+be restored into either. It is copied first, so the lake's copy has everything that it refers to.
+Each Delta table's log is copied before its files: a log names only existing files, and replaced
+files stay for a day. A manifest lists every file with its hash. `backup_encryption` encrypts the
+whole.
 """
 
 import gzip
@@ -15,18 +17,22 @@ import tarfile
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from pydantic import SecretStr
+from sqlalchemy import Connection
+
 from retention import clock
-from retention.db import audit_chain
+from retention.db import Database, audit_chain, copying, migrate
 from retention.errors import BadInput
 from retention.faults import diagnose
 from retention.installation import backup_encryption
 from retention.installation.backup_encryption import BackupKey
+from retention.installation.move import key_lines
 from retention.keys import key_id
 from retention.paths import create_private_folder
 from retention.progress import Progress, silent
@@ -58,6 +64,7 @@ class Backup:
     `key`: ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a
     restore, ``different``.
     `audit_head`: the newest hash of the audit log; empty in an older backup.
+    `settings`: lines of settings that a restored desk on PostgreSQL needs.
     """
 
     file: str
@@ -70,6 +77,7 @@ class Backup:
     key: str
     protection: str
     audit_head: str
+    settings: list[str]
 
 
 def backup(
@@ -85,7 +93,7 @@ def backup(
     """
     home = settings.home
     _check_local(settings)
-    if not (home / DATABASE).exists():
+    if _is_in_home(settings) and not (home / DATABASE).exists():
         text = gettext("There is no installation in {home}; `retention init` makes one.")
         raise BadInput(text.format(home=home))
     if target.exists():
@@ -104,7 +112,7 @@ def backup(
         scratch = create_private_folder(home / "scratch")
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             database = Path(folder) / DATABASE
-            revision = _copy_database(home / DATABASE, database)
+            revision = _copy_database(settings, database)
             audit_head = _audit_head(database)
             archive = Path(folder) / "archive" if encryption else partial
             with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
@@ -142,7 +150,9 @@ def backup(
     )
 
 
-def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Backup:
+def _describe(
+    file: Path, manifest: dict[str, Any], size: int, key: str, lines: Sequence[str] = ()
+) -> Backup:
     names = manifest["files"]
     parts = {
         "database": DATABASE in names,
@@ -153,7 +163,7 @@ def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Back
     contains = [part for part, is_in in parts.items() if is_in]
     about = manifest["revision"], manifest["made_at"], contains, manifest["contains_key"]
     more = backup_encryption.protection(file), manifest.get("audit_head", "")
-    return Backup(str(file), len(names), size, *about, key, *more)
+    return Backup(str(file), len(names), size, *about, key, *more, list(lines))
 
 
 def _audit_head(database: Path) -> str:
@@ -198,7 +208,7 @@ def restore(
     *,
     progress: Progress = silent,
 ) -> Backup:
-    """Restore a backup into an empty home.
+    """Restore a backup into an empty home, and into an empty database if it is not in the home.
 
     Every file is checked before any is moved into place.
 
@@ -221,7 +231,12 @@ def restore(
         )
         raise BadInput(message.format(source=source))
     home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder:
+    elsewhere = nullcontext() if _is_in_home(settings) else copying.filling(settings)
+    # The transaction of a database elsewhere ends last, so it stays empty if anything fails.
+    with (
+        tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder,
+        elsewhere as target,
+    ):
         new_home = Path(folder) / "home"
         new_home.mkdir(mode=0o700)
         try:
@@ -245,11 +260,37 @@ def restore(
                 raise
             text = gettext("{source} cannot be restored: {strerror}.")
             raise BadInput(text.format(source=source, strerror=error.strerror)) from None
+        if target is not None:
+            _fill(target, settings, new_home, progress)
         key = _restored_key(settings, new_home, manifest)
         if home.exists():
             home.rmdir()
         new_home.rename(home)
-    return _describe(source, manifest, size, key)
+    lines = [] if key == "different" else key_lines(settings, settings)
+    return _describe(source, manifest, size, key, lines)
+
+
+def _fill(target: Connection, settings: Settings, new_home: Path, progress: Progress) -> None:
+    """Move the rows of a restored file into the database of the settings."""
+    path = new_home / DATABASE
+    own = _with_file(settings.model_copy(update={"home": new_home}), path)
+    migrate.upgrade(own)
+    database = Database(own.database_url.get_secret_value(), own)
+    try:
+        with copying.one_moment(database) as rows:
+            copying.copy_rows(rows, target, progress)
+    finally:
+        database.engine.dispose()
+    for file in new_home.glob(f"{DATABASE}*"):
+        file.unlink()
+
+
+def _with_file(settings: Settings, path: Path) -> Settings:
+    return settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{path}")})
+
+
+def _is_in_home(settings: Settings) -> bool:
+    return settings.database_url.get_secret_value() == f"sqlite:///{settings.home}/{DATABASE}"
 
 
 def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path) -> dict[str, Any]:
@@ -342,13 +383,7 @@ def _restored_key(settings: Settings, new_home: Path, manifest: dict[str, Any]) 
 
 
 def _check_local(settings: Settings) -> None:
-    home = str(settings.home)
-    if settings.database_url.get_secret_value() != f"sqlite:///{home}/{DATABASE}":
-        message = gettext(
-            "The database is not in the home; back it up with its own tool first "
-            "(pg_dump), then copy the home: docs/operator/backup.md."
-        )
-        raise BadInput(message)
+    home = settings.home
     places = settings.lake_url.partition("://")[2], settings.models_url
     if places != (f"{home}/lake", f"{home}/models"):
         text = gettext(
@@ -358,10 +393,18 @@ def _check_local(settings: Settings) -> None:
         raise BadInput(text)
 
 
-def _copy_database(path: Path, copy: Path) -> str:
-    """Copy the database at one point in time. Return its schema revision."""
-    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as copied:
-        live.backup(copied)
+def _copy_database(settings: Settings, copy: Path) -> str:
+    """Copy the database at one point in time into a SQLite file. Return its schema revision."""
+    if not _is_in_home(settings):
+        database = Database(settings.database_url.get_secret_value(), settings)
+        try:
+            copying.copy_database(database, _with_file(settings, copy))
+        finally:
+            database.engine.dispose()
+    with closing(sqlite3.connect(copy)) as copied:
+        if _is_in_home(settings):
+            with closing(sqlite3.connect(settings.home / DATABASE)) as live:
+                live.backup(copied)
         copied.execute("PRAGMA journal_mode=DELETE")
         return str(copied.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 

@@ -13,7 +13,7 @@ from workers.job_requests import Request
 from workers.user_roles import RANKS
 
 TERMINAL_ONLY = {
-    *("backup", "restore", "rotate-keys", "keys", "posts", "identity", "init", "import"),
+    *("backup", "restore", "move", "rotate-keys", "keys", "posts", "identity", "init", "import"),
     *("evaluate", "run", "demo", "db", "titles", "export", "doctor", "federate"),
 }
 # They show rows as they were, identities and all.

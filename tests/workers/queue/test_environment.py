@@ -53,6 +53,7 @@ VALUES = {
     "events_key": "events-0f7a" * 3,
     "ask_key": "model-0f7a",
     "backup_passphrase": "backup-0f7a",
+    "move_to": "postgresql://me:move-0f7a@127.0.0.1/desk",
 }
 APP = {"slack_client_id": "1.2", "slack_team_id": "T1", "_env_file": None}
 MARK = "0f7a"  # part of every secret above
