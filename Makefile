@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts
+.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts test-s3
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -21,7 +21,7 @@ setup: $(VENV)/.installed
 
 # Each extra has tests in an environment of its own, because the other tests must pass without it:
 # pyspark is 400 MB, torch 2 GB, the recogniser of voice 56 MB, the weights of texts 72 MB.
-OWN = spark deep voice texts
+OWN = spark deep voice texts s3
 
 setup-spark: setup
 setup-deep: setup
@@ -60,6 +60,7 @@ test-spark: .venv-spark/.installed
 test-deep: .venv-deep/.installed
 test-voice: .venv-voice/.installed
 test-texts: .venv-texts/.installed
+test-s3: .venv-s3/.installed
 $(OWN:%=test-%): test-%:
 	.venv-$*/bin/python -m pytest -m $* tests/retention
 

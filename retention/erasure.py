@@ -311,7 +311,7 @@ def reappeared_ids(lake: "Lake", session: Transaction, erased: ErasedCustomers) 
     return sorted(erased.among(ids))
 
 
-def _rows(root: Path, table: Any) -> int:
+def _rows(root: delta_store.Root, table: Any) -> int:
     delta = delta_store.open_table(root, table)
     files = [] if delta is None else delta_store.files(delta)
     return sum(delta_store.row_count(Path(path)) for path in files)

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 _OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
 Port = Annotated[int, Field(ge=1, le=65535)]
+LAKE_CACHE = "lake-cache"  # folder of the home
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
     "slack_bot_token",
@@ -99,7 +100,11 @@ class Settings(BaseSettings):
     production."""
     lake_url: str = ""
     """Customer data. `spark:///FOLDER` or `spark://HOST:7077/FOLDER` computes features with
-    Spark after `make setup-spark`."""
+    Spark after `make setup-spark`. `duckdb+s3://BUCKET/PREFIX`, `duckdb+gs://…` or `duckdb+abfs://…`
+    keeps it on an object store, which needs PostgreSQL."""
+    lake_cache_gb: Annotated[float, Field(gt=0)] = 20
+    """Disk in GB for copies of the lake's files, if it is on an object store. What the jobs of the
+    last hours read stays, also beyond this limit."""
     models_url: str = ""
     """Model files."""
     broker_url: SecretStr = SecretStr("")
@@ -351,6 +356,13 @@ class Settings(BaseSettings):
         `field`: name of the setting, such as ``smtp_url``.
         """
         return bool(getattr(self, field)) or variable(field) in self.secrets_elsewhere.split()
+
+    @property
+    def lake_store(self) -> str:
+        """The address of the lake's object store, such as ``s3://bucket/shop``; empty if none."""
+        engine, _, place = self.lake_url.partition("://")
+        scheme = engine.partition("+")[2]
+        return f"{scheme}://{place.strip('/')}" if scheme else ""
 
     @property
     def oauth(self) -> bool:
