@@ -178,14 +178,14 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
             f"SELECT count(*), count(*) FILTER ({condition}) FROM {read}"
         ).fetchall()[0]
         if matching == total:
-            path.unlink(missing_ok=True)
+            quarantine.remove(settings, path)
         elif matching:
             rewritten = path.with_suffix(".erasing")
             con.execute(
                 f"COPY (SELECT * FROM {read} WHERE NOT ({condition})) "
                 f"TO {literal(rewritten)} (FORMAT parquet)"
             )
-            rewritten.replace(path)
+            quarantine.replace(settings, rewritten, path)
         deleted += matching
     return deleted
 

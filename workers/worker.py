@@ -19,6 +19,7 @@ from retention import logs, traces
 from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers.app import RUN_JOB, TRAINING, make_app
+from workers.data import lake_copies
 from workers.queue import live_processes
 from workers.queue.demo_preload import WarmUp, is_wanted
 from workers.queue.idle_exit import IdleExit
@@ -59,25 +60,30 @@ def _end_child(**_: Any) -> None:
 
 
 class Reports(StartStopStep):
-    """Report this worker every few seconds.
+    """Report this worker every few seconds, and delete unused copies of the lake every hour.
 
     Celery starts this step with each connection to the broker. The timers of the last one are gone.
     """
 
     requires = (Tasks,)
-    timer: Any = None
+    timers: tuple[Any, ...] = ()
 
     def start(self, parent: Any) -> None:
         """Report now and from now on."""
         self.stop(parent)
         self._report()
-        self.timer = parent.timer.call_repeatedly(live_processes.REPORT_EVERY, self._report)
+        lake_copies.delete_unused(settings)
+        repeatedly = parent.timer.call_repeatedly
+        self.timers = (
+            repeatedly(live_processes.REPORT_EVERY, self._report),
+            repeatedly(lake_copies.EVERY, lake_copies.delete_unused, (settings,)),
+        )
 
     def stop(self, parent: Any) -> None:
         """Stop the reports."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in self.timers:
+            timer.cancel()
+        self.timers = ()
 
     def _report(self) -> None:
         database = Database(settings.database_url.get_secret_value(), settings)

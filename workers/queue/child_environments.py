@@ -34,6 +34,9 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "sender": frozenset({"database_url", "slack_bot_token"}),
     "live": _DATABASE,
 }
+# Credentials of the lake's object store, and the roles that read no lake.
+_STORE = ("AWS_", "AZURE_", "GOOGLE_")
+_WITHOUT_LAKE = ("bot", "tick", "sender")
 # Variables that other programs need.
 _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -67,6 +70,12 @@ class ChildEnvironments:
         replaced = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")}
         replaced |= set(plain)
         environment = {name: value for name, value in ours if name.upper() not in replaced}
+        if self._settings.lake_store and role in _WITHOUT_LAKE:
+            environment = {
+                name: value
+                for name, value in environment.items()
+                if not name.upper().startswith(_STORE)
+            }
         needed = self._needed(role)
         for field, name in SECRETS.items():
             environment[name] = ""  # hides the value in `.env`, but not a `_FILE` variable

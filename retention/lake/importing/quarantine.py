@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.errors import BadInput
@@ -19,6 +19,9 @@ from retention.lake.importing.quarantine_reasons import Reason, by_code, by_text
 from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake.storage.object_store import SharedFolder
 
 MAP, RULES, LINE = "map", "rules", "line"
 ORIGIN = ("_stage", "_table", "_file", "_import", "_at", "_map", "_origin", "_reading")
@@ -68,11 +71,38 @@ def folder(settings: Settings) -> Path:
 
 
 def files(settings: Settings) -> list[Path]:
-    """Return the quarantine files without unfinished ones."""
+    """Return the quarantine files without unfinished ones.
+
+    With an object store, they are copies of what all hosts share.
+    """
+    if store := _store(settings):
+        store.pull(folder(settings))
     return sorted(folder(settings).glob("*.parquet"))
 
 
-def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
+def remove(settings: Settings, path: Path) -> None:
+    """Delete a quarantine file."""
+    if store := _store(settings):
+        store.delete(path)
+    path.unlink(missing_ok=True)
+
+
+def replace(settings: Settings, new: Path, path: Path) -> None:
+    """Give a finished file the name of a quarantine file."""
+    if store := _store(settings):
+        store.push(new, path)
+    new.replace(path)
+
+
+def _store(settings: Settings) -> "SharedFolder | None":
+    if not settings.lake_store:
+        return None
+    from retention.lake.storage.object_store import SharedFolder
+
+    return SharedFolder(settings)
+
+
+def write(settings: Settings, con: Any, parts: Sequence[str], path: Path) -> str | None:
     """Replace a quarantine file atomically.
 
     `parts`: relations of rows, from `Origin.sql` or an existing file.
@@ -84,7 +114,7 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
     )
     reasons = _reasons(con, f"({union})")
     if not reasons:
-        path.unlink(missing_ok=True)
+        remove(settings, path)
         return None
     fields = {"_reason": "text", "_remedy": "remedy", CODE: "code", "_data": "data_json"}
     values = {
@@ -99,7 +129,7 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
         f"(SELECT {meta}, * EXCLUDE (_reason, {CODE}, {DATA}) FROM ({union}))) "
         f"TO {literal(unfinished)} (FORMAT parquet)"
     )
-    unfinished.replace(path)
+    replace(settings, unfinished, path)
     return str(path)
 
 

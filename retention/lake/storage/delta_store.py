@@ -135,11 +135,9 @@ def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) ->
     store = getattr(delta, "store", None)
     if partitions is None:
         return store.copies(delta) if store else sorted(delta.file_uris())
-    import pyarrow as pa
-
-    actions = pa.table(delta.get_add_actions(flatten=True))
-    column = delta.metadata().partition_columns[0]
-    rows = zip(actions["path"].to_pylist(), actions[f"partition.{column}"].to_pylist(), strict=True)
+    actions = delta.get_add_actions(flatten=True)
+    names = "path", f"partition.{delta.metadata().partition_columns[0]}"
+    rows = zip(*(actions.column(name).to_pylist() for name in names), strict=True)
     if store:
         return store.copies(delta, [path for path, value in rows if partitions(value)])
     root = delta.table_uri.removeprefix("file://").rstrip("/")

@@ -21,7 +21,7 @@ from typing import Any
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import FileSelector, FileType, LocalFileSystem, PyFileSystem, copy_files
+from pyarrow.fs import FileInfo, FileSelector, FileType, LocalFileSystem, PyFileSystem, copy_files
 
 from retention import clock
 from retention.db.engine import session_lock
@@ -38,6 +38,7 @@ _TRANSFERS = 8  # at a time
 _LOOK_AGAIN = 60.0  # seconds between two comparisons of copies and objects
 _NO_BUCKET = re.compile("404 Not Found|NoSuchBucket")
 _LOCAL = LocalFileSystem()
+_SETTLED = timedelta(hours=1)  # more than the clocks of store and host differ
 _LEFT_BEHIND = timedelta(days=1)  # the age of a killed process's unfinished files
 
 
@@ -49,7 +50,7 @@ class ObjectStore:
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]
         self.cache = create_private_folder(settings.home / LAKE_CACHE / digest)
         self.staged = self.cache / ".staged"
-        self.options = _OPTIONS | (_S3 if self.url.startswith("s3://") else {})
+        self.options = _options(self.url)
         self._settings = settings
         self._objects = PyFileSystem(DeltaStorageHandler(self.url, self.options))
         self._newest: dict[str, DeltaTable] = {}
@@ -150,7 +151,7 @@ class ObjectStore:
 
     def keep(self, table: Table, delta: DeltaTable) -> None:
         """Keep the copies in use that views of this process read."""
-        if self._is_due("keep", table.name, self._in_use.total_seconds() / 10):
+        if self._is_due("keep", table.name, self._settings.longest_job.total_seconds() / 10):
             self.copies(delta, self._read.get(table.name, set()) & file_sizes(delta).keys())
 
     def prune(self, table: Table) -> int:
@@ -208,12 +209,6 @@ class ObjectStore:
 
     # ------------------------------------------------------------ transfers
 
-    @property
-    def _in_use(self) -> timedelta:
-        """How long a job may read a copy after it asked for it."""
-        longest = max(self._settings.job_minutes, 4 * self._settings.training_minutes)
-        return timedelta(minutes=longest)
-
     def _list(self, folder: str) -> list[tuple[str, int]]:
         with self._explained():
             found = self._objects.get_file_info(
@@ -251,7 +246,7 @@ class ObjectStore:
                     copies.append((path.stat().st_mtime, path.stat().st_size, path))
         excess = sum(size for _, size, _ in copies) - self._settings.lake_cache_gb * 2**30
         for _, size, path in sorted(copies):
-            if excess <= 0 or not _is_older(path, self._in_use):
+            if excess <= 0 or not _is_older(path, self._settings.longest_job):
                 return
             path.unlink(missing_ok=True)
             excess -= size
@@ -284,6 +279,63 @@ class ObjectStore:
             raise BadInput(text.format(url=self.url)) from error
 
 
+class SharedFolder:
+    """Folders of the home whose files all hosts share through the lake's store."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = settings.home
+        self._objects = PyFileSystem(
+            DeltaStorageHandler(settings.lake_store, _options(settings.lake_store))
+        )
+
+    def pull(self, folder: Path) -> None:
+        """Make a folder equal to the store's."""
+        # Files first: another process uploads a file before it appears here.
+        here = {path for path in folder.rglob("*") if path.is_file()}
+        name = self._name(folder)
+        found = self._objects.get_file_info(
+            FileSelector(name, recursive=True, allow_not_found=True)
+        )
+        there = {self._home / each.path: each for each in found if each.type == FileType.File}
+        for path in here - there.keys():
+            if path.suffix == ".parquet":  # others are not finished
+                path.unlink(missing_ok=True)
+        for path, each in there.items():
+            if path not in here or not _is_same(path, each):
+                part = create_private_folder(path.parent) / f".{path.name}.{uuid.uuid4().hex}"
+                copy_files(each.path, str(part), self._objects, _LOCAL)
+                part.replace(path)
+            os.utime(path, ns=(each.mtime_ns, each.mtime_ns))  # notes its use, too
+
+    def read(self, name: str) -> bytes:
+        """Return an object of the store. Raises `FileNotFoundError`."""
+        with self._objects.open_input_stream(name) as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace an object of the store at once."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "object"
+            file.write_bytes(content)
+            copy_files(str(file), name, _LOCAL, self._objects)
+
+    def push(self, new: Path, path: Path) -> None:
+        """Upload a file under the name of another one."""
+        copy_files(str(new), self._name(path), _LOCAL, self._objects)
+
+    def delete(self, path: Path) -> None:
+        """Delete a file's object."""
+        with suppress(FileNotFoundError):
+            self._objects.delete_file(self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._home).as_posix()
+
+
+def _options(url: str) -> dict[str, str]:
+    return _OPTIONS | (_S3 if url.startswith("s3://") else {})
+
+
 def file_sizes(delta: DeltaTable | None) -> dict[str, int]:
     """Return the live files of a version with their sizes in bytes."""
     if delta is None:
@@ -304,6 +356,13 @@ def _is_copied(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except FileNotFoundError:
         return False
+
+
+def _is_same(path: Path, stored: FileInfo) -> bool:
+    """Return whether a copy surely is the object of now. S3 tells its time in seconds."""
+    status = path.stat()
+    is_settled = stored.mtime_ns < (clock.wall() - _SETTLED).timestamp() * 1e9
+    return is_settled and (status.st_mtime_ns, status.st_size) == (stored.mtime_ns, stored.size)
 
 
 def _is_older(path: Path, age: timedelta) -> bool:
