@@ -73,8 +73,10 @@ test-texts: .venv-texts/.installed
 test-privacy: .venv-privacy/.installed
 test-pictures: .venv-pictures/.installed
 test-s3: .venv-s3/.installed
+test-s3: FOLDERS += tests/workers
+FOLDERS = tests/retention
 $(OWN:%=test-%): test-%:
-	.venv-$*/bin/python -m pytest -m $* tests/retention
+	.venv-$*/bin/python -m pytest -m '$* and not slow' $(FOLDERS)
 
 test-federate: setup setup-federate
 	$(BIN)/python -m pytest -n 0 -m federate tests/retention/federation tests/bot/commands/test_federate.py
@@ -126,8 +128,9 @@ soak: setup
 	$(BIN)/python -m tests.load --publish
 
 # The tests that take hours.
-test-slow: setup
+test-slow: setup .venv-s3/.installed
 	$(BIN)/python -m pytest -m slow --timeout 3600
+	.venv-s3/bin/python -m pytest -m 's3 and slow' tests/retention tests/workers
 
 # The generated pages, then the site in build/site; a broken link or anchor fails it.
 # With --quiet, mkdocs counts no warnings, so that nothing is strict.

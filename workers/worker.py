@@ -19,10 +19,10 @@ from retention import logs, traces
 from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers.app import RUN_JOB, TRAINING, make_app
-from workers.data import lake_copies
 from workers.queue import live_processes
 from workers.queue.demo_preload import WarmUp, is_wanted
 from workers.queue.idle_exit import IdleExit
+from workers.queue.store_follower import EVERY, StoreFollower
 from workers.tasks.runner import run_job
 
 settings = load_settings_or_exit()
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 traces.service = "retention-worker"
 idle_exit = IdleExit()
 warm_up = WarmUp(settings)
+follower = StoreFollower()
 
 
 @cache
@@ -60,7 +61,7 @@ def _end_child(**_: Any) -> None:
 
 
 class Reports(StartStopStep):
-    """Report this worker every few seconds, and delete unused copies of the lake every hour.
+    """Report this worker every few seconds, and compare the lake's copies with their store.
 
     Celery starts this step with each connection to the broker. The timers of the last one are gone.
     """
@@ -72,11 +73,11 @@ class Reports(StartStopStep):
         """Report now and from now on."""
         self.stop(parent)
         self._report()
-        lake_copies.delete_unused(settings)
+        follower.start(settings)
         repeatedly = parent.timer.call_repeatedly
         self.timers = (
             repeatedly(live_processes.REPORT_EVERY, self._report),
-            repeatedly(lake_copies.EVERY, lake_copies.delete_unused, (settings,)),
+            repeatedly(EVERY, follower.start, (settings,)),
         )
 
     def stop(self, parent: Any) -> None:

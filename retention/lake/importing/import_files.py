@@ -377,7 +377,7 @@ class ImportJob:
         self._unlock_table()
         if released_from is not None:
             parts = [f"({released_from[1]})", *self.bad_tables]
-            path = quarantine.write(self.settings, self.con, parts, released_from[0])
+            path = self._write_bad(released_from[0], parts)
         left_out = tuple(
             {"column": column, "value": value, "rows": rows, "orders": orders}
             | {"of_orders": self.meant_orders}
@@ -418,8 +418,11 @@ class ImportJob:
         quarantine.remove(self.settings, attempt)
         return self._write_bad(file)
 
-    def _write_bad(self, file: Path) -> str | None:
-        return quarantine.write(self.settings, self.con, self.bad_tables, file)
+    def _write_bad(self, file: Path, parts: list[str] | None = None) -> str | None:
+        path = quarantine.write(self.settings, self.con, parts or self.bad_tables, file)
+        if path:
+            quarantine.share_map(self.settings, self.origin.map_name)
+        return path
 
     @property
     def parsed_reasons(self) -> dict[Reason, int]:

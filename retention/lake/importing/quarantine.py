@@ -5,6 +5,7 @@ the source's own columns if the map failed, the canonical ones if a cleaning rul
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
+import hashlib
 import json
 import os
 from collections.abc import Collection, Sequence
@@ -92,6 +93,27 @@ def replace(settings: Settings, new: Path, path: Path) -> None:
     if store := _store(settings):
         store.push(new, path)
     new.replace(path)
+
+
+def share_map(settings: Settings, name: str | None) -> None:
+    """Let every host of an object store read the map of quarantined rows."""
+    if name and (store := _store(settings)) and Path(name).is_file():
+        store.push(Path(name), _shared_map(settings, name))
+
+
+def map_file(settings: Settings, name: str) -> Path:
+    """Return the map of quarantined rows: the file itself, or what another host shared.
+
+    The desk's own maps are in a folder of the same name on each host.
+    """
+    path, shared = Path(name), _shared_map(settings, name)
+    is_own = path.is_relative_to(settings.home / "sources")
+    return shared if shared.is_file() and (is_own or not path.is_file()) else path
+
+
+def _shared_map(settings: Settings, name: str) -> Path:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return folder(settings) / "maps" / f"{digest}.toml"
 
 
 def _store(settings: Settings) -> "SharedFolder | None":

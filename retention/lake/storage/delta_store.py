@@ -397,7 +397,7 @@ def compact(root: Root, table: Table) -> None:
         retention_hours=hours, enforce_retention_duration=False, dry_run=False, full=True
     )
     if not isinstance(root, Path):
-        root.prune(table)
+        root.prune()
 
 
 def _retry(action: Callable[[], Any]) -> Any:

@@ -76,7 +76,7 @@ class ObjectStore:
             delta = DeltaTable(uri, storage_options=self.options)
         delta.store = self  # type: ignore[attr-defined]
         if self._is_due("compare", table.name, _LOOK_AGAIN):
-            self.prune(table)
+            self._prune(table.name)
         return delta
 
     def newest_commit(self, table: Table) -> str:
@@ -154,24 +154,28 @@ class ObjectStore:
         if self._is_due("keep", table.name, self._settings.longest_job.total_seconds() / 10):
             self.copies(delta, self._read.get(table.name, set()) & file_sizes(delta).keys())
 
-    def prune(self, table: Table) -> int:
-        """Delete the copies whose object is gone, and what killed processes left behind."""
-        folder, removed = self.cache / table.name, 0
+    def prune(self) -> None:
+        """Delete the copies whose object is gone, of all tables."""
+        for folder in self.cache.iterdir():
+            if folder != self.staged:
+                self._prune(folder.name)
+
+    def _prune(self, table: str) -> None:
+        """Delete a table's copies without object, and what killed processes left behind."""
+        folder = self.cache / table
         # The copies first: an import that ends now has its objects before its copies.
         copies = [path for path in folder.rglob("*") if path.is_file()]
-        objects = {path for path, _ in self._list(table.name)} if copies else set()
+        objects = {path for path, _ in self._list(table)} if copies else set()
         for path in copies:
             is_unfinished = path.name.startswith(".")
             if is_unfinished and not _is_older(path, _LEFT_BEHIND):
                 continue
             if is_unfinished or path.relative_to(self.cache).as_posix() not in objects:
                 path.unlink(missing_ok=True)
-                removed += 1
-        staged = self.staged / table.name
+        staged = self.staged / table
         for path in [path for path in staged.rglob("*") if path.is_file()]:
             if _is_older(path, _LEFT_BEHIND):
                 path.unlink(missing_ok=True)
-        return removed
 
     def delete_old_files(self, table: Table) -> int:
         """Delete the objects that the newest version does not have; return their number.
@@ -186,7 +190,7 @@ class ObjectStore:
             if not path.startswith(log) and path.partition("/")[2] not in live
         ]
         self._transfer(self._objects.delete_file, [(path,) for path in old])
-        self.prune(table)
+        self._prune(table.name)
         return len(old)
 
     @contextmanager

@@ -17,6 +17,7 @@ from retention.errors import BadInput, Conflict
 from retention.lake import Lake
 from retention.lake.importing import live_import, quarantine
 from retention.lake.importing.import_files import import_files
+from retention.lake.importing.release import release
 from retention.lake.schema import EVENTS
 from retention.lake.storage import delta_store
 from retention.registry import store
@@ -73,13 +74,16 @@ def host(address, database_url, tmp_path, monkeypatch):
     return open_host
 
 
-def add(settings: Settings, rows: pd.DataFrame, table: str = "events") -> dict[str, object]:
+def add(
+    settings: Settings, rows: pd.DataFrame, table: str = "events", map_path: Path | None = None
+) -> dict[str, object]:
     """Import rows as a file."""
     settings.home.mkdir(exist_ok=True)
     file, database = settings.home / "rows.csv", Database.of(settings)
     rows.to_csv(file, index=False)
     try:
-        return import_files(Lake.open(settings), database, settings, table, [str(file)]).as_dict()
+        lake, files = Lake.open(settings), [str(file)]
+        return import_files(lake, database, settings, table, files, map_path).as_dict()
     finally:
         database.dispose()
         file.unlink()
@@ -288,3 +292,18 @@ def test_quarantined_rows_are_shared_and_erased_from_any_host(host):
     assert erasure.erase_from_quarantine(Lake.open(first), first, ["berta"]) == 1
     assert quarantine.files(second) == quarantine.files(first) == []
     assert not any("quarantine" in name for name in objects(first))
+
+
+def test_another_host_releases_rows_by_the_map_of_their_import(host):
+    first, second = host("first"), host("second")
+    own_map = first.home / "sources" / "orders.toml"
+    own_map.parent.mkdir(parents=True)
+    columns = "\n".join(f"{name} = '{name}'" for name in EVENT_ROWS if name != "occurred_at")
+    own_map.write_text(f"[events]\n{columns}\noccurred_at = 'day'\n")
+    rows = EVENT_ROWS.rename(columns={"occurred_at": "day"})
+    add(first, rows.assign(day=["2025-01-03", "never", "2025-02-11", "no day"]), map_path=own_map)
+    own_map.unlink()
+    database = Database.of(second)
+    report = release(Lake.open(second), database, second)
+    database.dispose()
+    assert (report.rows_tried, report.rows_kept, report.notes) == (2, 2, ())  # a note: no map
