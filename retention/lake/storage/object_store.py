@@ -36,6 +36,7 @@ _OPTIONS = {"max_retries": "5", "retry_timeout": "30s"}
 _S3 = {"conditional_put": "etag"}  # the other stores have it anyway
 _TRANSFERS = 8  # at a time
 _LOOK_AGAIN = 60.0  # seconds between two comparisons of copies and objects
+_STILL_EMPTY = 1.0  # seconds for which a table that another host may create is taken as empty
 _NO_BUCKET = re.compile("404 Not Found|NoSuchBucket")
 _LOCAL = LocalFileSystem()
 _SETTLED = timedelta(hours=1)  # more than the clocks of store and host differ
@@ -54,6 +55,7 @@ class ObjectStore:
         self._settings = settings
         self._objects = PyFileSystem(DeltaStorageHandler(self.url, self.options))
         self._newest: dict[str, DeltaTable] = {}
+        self._opened: dict[str, DeltaTable] = {}
         self._locked_at: dict[str, int] = {}  # the version that this process may commit onto
         self._read: dict[str, set[str]] = {}  # files that a view of this process may read again
         self._times: dict[tuple[str, str], float] = {}
@@ -62,34 +64,45 @@ class ObjectStore:
         return self.url
 
     def uri(self, table: Table) -> str:
-        """Return a table's address."""
+        """Return a table's address, to write to it."""
+        self._times.pop(("look", table.name), None)
         return f"{self.url}/{table.name}"
 
     # ------------------------------------------------------------ versions
 
     def open_table(self, table: Table) -> DeltaTable | None:
-        """Open the newest version; none if the table was never written."""
-        uri = self.uri(table)
-        with self._explained():
-            if not DeltaTable.is_deltatable(uri, self.options):
-                return None
-            delta = DeltaTable(uri, storage_options=self.options)
-        delta.store = self  # type: ignore[attr-defined]
+        """Open the newest version; none if the table was never written.
+
+        Callers get the same object until there is a newer version: opening reads the whole log.
+        """
+        if (newest := self._refreshed(table)) is None:
+            return None
+        delta = self._opened.get(table.name)
+        if delta is None or delta.version() != newest.version():
+            with self._explained():
+                delta = DeltaTable(f"{self.url}/{table.name}", storage_options=self.options)
+            delta.store = self  # type: ignore[attr-defined]
+            self._opened[table.name] = delta
         if self._is_due("compare", table.name, _LOOK_AGAIN):
             self._prune(table.name)
         return delta
 
     def newest_commit(self, table: Table) -> str:
         """Return what changes with each commit; empty if the table was never written."""
-        known = self._newest.get(table.name)
-        if known is None:
-            if (known := self.open_table(table)) is None:
-                return ""
-            self._newest[table.name] = known
-        else:
-            with self._explained():
+        newest = self._refreshed(table)
+        return "" if newest is None else f"{newest.version():020}"
+
+    def _refreshed(self, table: Table) -> DeltaTable | None:
+        """Return the newest version, of an object that no caller gets: it changes here."""
+        name = table.name
+        with self._explained():
+            if known := self._newest.get(name):
                 known.update_incremental()
-        return f"{known.version():020}"
+            elif name in self._locked_at or self._is_due("look", name, _STILL_EMPTY):
+                uri = f"{self.url}/{name}"
+                if DeltaTable.is_deltatable(uri, self.options):
+                    self._newest[name] = DeltaTable(uri, storage_options=self.options)
+        return self._newest.get(name)
 
     @contextmanager
     def locked(self, table: Table) -> Iterator[None]:
