@@ -5,11 +5,8 @@ own.
 """
 
 import json
-import os
 import random
-import shutil
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,12 +18,11 @@ pytest.importorskip("moto", reason="make test-s3")
 from retention.db.migrate import upgrade
 from retention.lake import Lake
 from retention.settings import Settings
-from tests import s3
+from tests import hosts, s3
 from tests.postgres import postgres
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(3600)]
 
-ROOT = Path(__file__).parents[3]
 ROWS = 60  # of a file; half of them are in the other host's file, too
 
 
@@ -38,18 +34,9 @@ class Host:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        folder = self.home.with_name(f"{self.home.name}-tmp")
-        folder.mkdir(exist_ok=True)
-        own = {"RETENTION_HOME": str(self.home), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
-        command = [*_own_process_ids(), sys.executable, "-m", "tests.retention.lake.store_host"]
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | self._environment | own,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        words = "-m", "tests.retention.lake.store_host"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = hosts.start(self.home, self._environment, *words, **pipes)
         assert self._line() == "ready"
 
     def begin(self, file: Path) -> None:
@@ -72,15 +59,6 @@ class Host:
         return self._process.stdout.readline().strip()
 
 
-def _own_process_ids() -> list[str]:
-    command = ["unshare", "--pid", "--fork", "--kill-child"]
-    if shutil.which("unshare"):
-        for words in (command, [*command, "--user", "--map-root-user"]):
-            if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
-                return words
-    return []
-
-
 def _rows(numbers: range) -> pd.DataFrame:
     """Make events whose content follows from their number."""
     return pd.DataFrame(
@@ -100,7 +78,7 @@ def _rows(numbers: range) -> pd.DataFrame:
 
 
 @pytest.fixture
-def hosts(tmp_path, monkeypatch):
+def pair(tmp_path, monkeypatch):
     """Return two hosts and the settings of a third one, to look."""
     with ExitStack() as stack:
         address, database_url = stack.enter_context(s3.server()), stack.enter_context(postgres())
@@ -114,18 +92,18 @@ def hosts(tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         settings = Settings(home=tmp_path / "look", _env_file=None)
         upgrade(settings)
-        pair = [Host(tmp_path / name, environment) for name in ("first", "second")]
-        for host in pair:
+        started = [Host(tmp_path / name, environment) for name in ("first", "second")]
+        for host in started:
             host.start()
             stack.callback(host.kill)
-        yield (*pair, settings)
+        yield (*started, settings)
 
 
 @pytest.mark.parametrize(
     "rounds", [pytest.param(20, id="20"), pytest.param(200, id="200", marks=pytest.mark.slow)]
 )
-def test_imports_at_once_lose_and_double_nothing(hosts, tmp_path, rounds):
-    first, second, settings = hosts
+def test_imports_at_once_lose_and_double_nothing(pair, tmp_path, rounds):
+    first, second, settings = pair
     draw, accepted = random.Random(7), 0
     for number in range(rounds):
         begin = 2 * ROWS * number
