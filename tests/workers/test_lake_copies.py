@@ -56,6 +56,7 @@ def test_only_the_worker_of_a_store_follows_it_and_one_at_a_time(tmp_path, monke
     assert first.wait() == 0  # there are no copies, so it asks no store
     follower.start(settings)
     assert follower.process is not first
+    follower.process.kill()
     follower.process.wait()
 
 

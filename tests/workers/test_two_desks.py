@@ -37,7 +37,7 @@ HEADER = "Order ID,Customer ID,Order Date,SKU,Qty,Line Total\n"
 
 def _file(begin: int) -> bytes:
     lines = (
-        f"{n},K{n % 23:02},2025-{1 + n % 6:02}-{1 + n % 28:02} 10:00,A{n % 4},1,{5 + n % 9}.50\n"
+        f"{n},K{n % 23:02},2025-{1 + n % 6:02}-{1 + n % 28:02} 10:00,A{n % 4},1,{5 + n / 100:.2f}\n"
         for n in range(begin, begin + ROWS)
     )
     return (HEADER + "".join(lines)).encode()

@@ -36,7 +36,7 @@ _OPTIONS = {"max_retries": "5", "retry_timeout": "30s"}
 _S3 = {"conditional_put": "etag"}  # the other stores have it anyway
 _TRANSFERS = 8  # at a time
 _LOOK_AGAIN = 60.0  # seconds between two comparisons of copies and objects
-_STILL_EMPTY = 1.0  # seconds for which a table that another host may create is taken as empty
+_STILL_EMPTY = 1.0  # seconds for which readers take a table as empty that another host may create
 _NO_BUCKET = re.compile("404 Not Found|NoSuchBucket")
 _LOCAL = LocalFileSystem()
 _SETTLED = timedelta(hours=1)  # more than the clocks of store and host differ
@@ -89,20 +89,22 @@ class ObjectStore:
 
     def newest_commit(self, table: Table) -> str:
         """Return what changes with each commit; empty if the table was never written."""
+        is_known = table.name in self._newest
+        if not is_known and not self._is_due("look", table.name, _STILL_EMPTY):
+            return ""
         newest = self._refreshed(table)
         return "" if newest is None else f"{newest.version():020}"
 
     def _refreshed(self, table: Table) -> DeltaTable | None:
         """Return the newest version, of an object that no caller gets: it changes here."""
-        name = table.name
         with self._explained():
-            if known := self._newest.get(name):
+            if known := self._newest.get(table.name):
                 known.update_incremental()
-            elif name in self._locked_at or self._is_due("look", name, _STILL_EMPTY):
-                uri = f"{self.url}/{name}"
-                if DeltaTable.is_deltatable(uri, self.options):
-                    self._newest[name] = DeltaTable(uri, storage_options=self.options)
-        return self._newest.get(name)
+                return known
+            uri = f"{self.url}/{table.name}"
+            if DeltaTable.is_deltatable(uri, self.options):
+                self._newest[table.name] = DeltaTable(uri, storage_options=self.options)
+        return self._newest.get(table.name)
 
     @contextmanager
     def locked(self, table: Table) -> Iterator[None]:
