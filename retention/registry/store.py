@@ -20,6 +20,7 @@ from retention.db import Transaction
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.features import catalogue
+from retention.lake.storage.shared_folder import shared_folder
 from retention.paths import create_private_folder, is_url
 from retention.registry import churn_definition
 from retention.registry.churn_definition import champion
@@ -211,11 +212,8 @@ def _read(settings: Settings, name: str) -> bytes:
 
 def _lake_store(settings: Settings) -> "SharedFolder | None":
     """Return the lake's own store, if it has the models: it needs no further package."""
-    if not settings.lake_store or settings.models_url != f"{settings.lake_store}/{MODELS}":
-        return None
-    from retention.lake.storage.object_store import SharedFolder
-
-    return SharedFolder(settings)
+    is_there = settings.models_url == f"{settings.lake_store}/{MODELS}"
+    return shared_folder(settings) if is_there else None
 
 
 def _object_store(root: str) -> tuple[Any, str]:

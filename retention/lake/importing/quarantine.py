@@ -11,18 +11,16 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.importing.mapping import literal, quoted
 from retention.lake.importing.quarantine_reasons import Reason, by_code, by_text
+from retention.lake.storage.shared_folder import shared_folder
 from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
-
-if TYPE_CHECKING:
-    from retention.lake.storage.object_store import SharedFolder
 
 MAP, RULES, LINE = "map", "rules", "line"
 ORIGIN = ("_stage", "_table", "_file", "_import", "_at", "_map", "_origin", "_reading")
@@ -76,28 +74,28 @@ def files(settings: Settings) -> list[Path]:
 
     With an object store, they are copies of what all hosts share.
     """
-    if store := _store(settings):
+    if store := shared_folder(settings):
         store.pull(folder(settings))
     return sorted(folder(settings).glob("*.parquet"))
 
 
 def remove(settings: Settings, path: Path) -> None:
     """Delete a quarantine file."""
-    if store := _store(settings):
+    if store := shared_folder(settings):
         store.delete(path)
     path.unlink(missing_ok=True)
 
 
 def replace(settings: Settings, new: Path, path: Path) -> None:
     """Give a finished file the name of a quarantine file."""
-    if store := _store(settings):
+    if store := shared_folder(settings):
         store.push(new, path)
     new.replace(path)
 
 
 def share_map(settings: Settings, name: str | None) -> None:
     """Let every host of an object store read the map of quarantined rows."""
-    if name and (store := _store(settings)) and Path(name).is_file():
+    if name and (store := shared_folder(settings)) and Path(name).is_file():
         store.push(Path(name), _shared_map(settings, name))
 
 
@@ -114,14 +112,6 @@ def map_file(settings: Settings, name: str) -> Path:
 def _shared_map(settings: Settings, name: str) -> Path:
     digest = hashlib.sha256(name.encode()).hexdigest()[:32]
     return folder(settings) / "maps" / f"{digest}.toml"
-
-
-def _store(settings: Settings) -> "SharedFolder | None":
-    if not settings.lake_store:
-        return None
-    from retention.lake.storage.object_store import SharedFolder
-
-    return SharedFolder(settings)
 
 
 def write(settings: Settings, con: Any, parts: Sequence[str], path: Path) -> str | None:
