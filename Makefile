@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts setup-privacy test-privacy setup-federate test-federate setup-pictures test-pictures setup-service test-service
+.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts setup-privacy test-privacy setup-federate test-federate setup-pictures test-pictures setup-service test-service test-s3
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -22,7 +22,7 @@ setup: $(VENV)/.installed
 # Each extra has tests in an environment of its own, because the other tests must pass without it:
 # pyspark is 400 MB, torch 2 GB, the recogniser of voice 56 MB, the weights of texts 72 MB,
 # the library of privacy 47 MB, the weights of pictures 17 MB beside torch.
-OWN = spark deep voice texts service privacy pictures
+OWN = spark deep voice texts service privacy pictures s3
 
 setup-spark: setup
 setup-deep: setup
@@ -74,8 +74,11 @@ test-texts: .venv-texts/.installed
 test-service: .venv-service/.installed
 test-privacy: .venv-privacy/.installed
 test-pictures: .venv-pictures/.installed
+test-s3: .venv-s3/.installed
+test-s3: FOLDERS += tests/workers
+FOLDERS = tests/retention
 $(OWN:%=test-%): test-%:
-	.venv-$*/bin/python -m pytest -m $* tests/retention
+	.venv-$*/bin/python -m pytest -m '$* and not slow' $(FOLDERS)
 
 test-federate: setup setup-federate
 	$(BIN)/python -m pytest -n 0 -m federate tests/retention/federation tests/bot/commands/test_federate.py
@@ -127,8 +130,9 @@ soak: setup
 	$(BIN)/python -m tests.load --publish
 
 # The tests that take hours.
-test-slow: setup
+test-slow: setup .venv-s3/.installed
 	$(BIN)/python -m pytest -m slow --timeout 3600
+	.venv-s3/bin/python -m pytest -m 's3 and slow' tests/retention tests/workers
 
 # The generated pages, then the site in build/site; a broken link or anchor fails it.
 # With --quiet, mkdocs counts no warnings, so that nothing is strict.

@@ -180,14 +180,14 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
             f"SELECT count(*), count(*) FILTER ({condition}) FROM {read}"
         ).fetchall()[0]
         if matching == total:
-            path.unlink(missing_ok=True)
+            quarantine.remove(settings, path)
         elif matching:
             rewritten = path.with_suffix(".erasing")
             con.execute(
                 f"COPY (SELECT * FROM {read} WHERE NOT ({condition})) "
                 f"TO {literal(rewritten)} (FORMAT parquet)"
             )
-            rewritten.replace(path)
+            quarantine.replace(settings, rewritten, path)
         deleted += matching
     return deleted
 
@@ -314,7 +314,7 @@ def reappeared_ids(lake: "Lake", session: Transaction, erased: ErasedCustomers) 
     return sorted(erased.among(ids))
 
 
-def _rows(root: Path, table: Any) -> int:
+def _rows(root: delta_store.Root, table: Any) -> int:
     delta = delta_store.open_table(root, table)
     files = [] if delta is None else delta_store.files(delta)
     return sum(delta_store.row_count(Path(path)) for path in files)

@@ -23,7 +23,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from retention.settings import Settings
+from retention.settings import LAKE_CACHE, Settings
 from retention.text import gettext
 
 MIN_FREE_BYTES = 1_000_000  # with less, SQLite may fail to commit
@@ -257,6 +257,8 @@ def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
 
 
 def _lake(settings: Settings) -> Path:
+    if settings.lake_store:
+        return settings.home / LAKE_CACHE
     return Path(settings.lake_url.partition("://")[2]).expanduser().absolute()
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -46,6 +46,8 @@ DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+
 # Made by the operator.
 _OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key", "service_key")
 Port = Annotated[int, Field(ge=1, le=65535)]
+LAKE_CACHE = "lake-cache"  # folder of the home
+MODELS = "models"  # folder of the home, or of the store
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
     "slack_bot_token",
@@ -102,9 +104,13 @@ class Settings(BaseSettings):
     production."""
     lake_url: str = ""
     """Customer data. `spark:///FOLDER` or `spark://HOST:7077/FOLDER` computes features with
-    Spark after `make setup-spark`."""
+    Spark after `make setup-spark`. `duckdb+s3://BUCKET/PREFIX`, `duckdb+gs://…` or `duckdb+abfs://…`
+    keeps it on an object store, which needs PostgreSQL."""
+    lake_cache_gb: Annotated[float, Field(gt=0)] = 20
+    """Disk in GB for copies of the lake's files, if it is on an object store. What the jobs of the
+    last hours read stays, also beyond this limit."""
     models_url: str = ""
-    """Model files."""
+    """Model files. Default: beside the lake."""
     broker_url: SecretStr = SecretStr("")
     """`redis://:PASSWORD@HOST:6379/0`. Without it, `retention run` starts an embedded broker."""
     secret_key: SecretStr = SecretStr("")
@@ -365,7 +371,7 @@ class Settings(BaseSettings):
         if not self.lake_url:
             fill(self, "lake_url", f"duckdb://{self.home}/lake")
         if not self.models_url:
-            fill(self, "models_url", f"{self.home}/models")
+            fill(self, "models_url", f"{self.lake_store or self.home}/{MODELS}")
         return self
 
     def is_switched_on(self, field: str) -> bool:
@@ -374,6 +380,18 @@ class Settings(BaseSettings):
         `field`: name of the setting, such as ``smtp_url``.
         """
         return bool(getattr(self, field)) or variable(field) in self.secrets_elsewhere.split()
+
+    @property
+    def lake_store(self) -> str:
+        """The address of the lake's object store, such as ``s3://bucket/shop``; empty if none."""
+        engine, _, place = self.lake_url.partition("://")
+        scheme = engine.partition("+")[2]
+        return f"{scheme}://{place.strip('/')}" if scheme else ""
+
+    @property
+    def longest_job(self) -> timedelta:
+        """How long a job or a training may take."""
+        return timedelta(minutes=max(self.job_minutes, 4 * self.training_minutes))
 
     @property
     def oauth(self) -> bool:
@@ -503,6 +521,7 @@ def _form(field: str) -> str:
         "doubted_labels": gettext("keep or drop"),
         "log_format": gettext("text or json"),
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
+        "lake_cache_gb": gettext("a number of GB above 0, such as 6"),
         "memory_gb": gettext("a number of GB above 0, such as 6"),
         "job_minutes": gettext("a whole number of minutes from 1 to 1440, such as 15"),
         "training_minutes": gettext("a whole number of minutes from 1 to 1440, such as 15"),

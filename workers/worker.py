@@ -22,6 +22,7 @@ from workers.app import RUN_JOB, TRAINING, make_app
 from workers.queue import live_processes
 from workers.queue.demo_preload import WarmUp, is_wanted
 from workers.queue.idle_exit import IdleExit
+from workers.queue.store_follower import EVERY, StoreFollower
 from workers.tasks.runner import run_job
 
 settings = load_settings_or_exit()
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 traces.service = "retention-worker"
 idle_exit = IdleExit()
 warm_up = WarmUp(settings)
+follower = StoreFollower()
 
 
 @cache
@@ -59,25 +61,30 @@ def _end_child(**_: Any) -> None:
 
 
 class Reports(StartStopStep):
-    """Report this worker every few seconds.
+    """Report this worker every few seconds, and compare the lake's copies with their store.
 
     Celery starts this step with each connection to the broker. The timers of the last one are gone.
     """
 
     requires = (Tasks,)
-    timer: Any = None
+    timers: tuple[Any, ...] = ()
 
     def start(self, parent: Any) -> None:
         """Report now and from now on."""
         self.stop(parent)
         self._report()
-        self.timer = parent.timer.call_repeatedly(live_processes.REPORT_EVERY, self._report)
+        follower.start(settings)
+        repeatedly = parent.timer.call_repeatedly
+        self.timers = (
+            repeatedly(live_processes.REPORT_EVERY, self._report),
+            repeatedly(EVERY, follower.start, (settings,)),
+        )
 
     def stop(self, parent: Any) -> None:
         """Stop the reports."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in self.timers:
+            timer.cancel()
+        self.timers = ()
 
     def _report(self) -> None:
         database = Database(settings.database_url.get_secret_value(), settings)

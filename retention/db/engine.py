@@ -206,6 +206,27 @@ def advisory_lock(session: Session, name: str) -> None:
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
+def is_postgres(settings: Settings) -> bool:
+    """Return whether the installation's database is PostgreSQL."""
+    return settings.database_url.get_secret_value().startswith("postgres")
+
+
+@contextmanager
+def session_lock(settings: Settings, name: str, *, wait: bool = True) -> Iterator[bool]:
+    """Lock a name on PostgreSQL until the block or the process ends; yield whether we hold it.
+
+    The lock has a connection of its own: it ends with it.
+    """
+    engine = _postgres(settings.database_url.get_secret_value())
+    lock = func.pg_advisory_lock if wait else func.pg_try_advisory_lock
+    statement = select(lock(func.hashtextextended(name, 0)))
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection.scalar(statement) is not False
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def driver_errors(url: str) -> Iterator[None]:
     """Explain a missing driver of an engine."""

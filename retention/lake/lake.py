@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from retention import clock
+from retention.db.engine import is_postgres
 from retention.errors import BadInput
 from retention.lake import coverage
 from retention.lake.cleaning.returns import (
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     import pandas
 
 ENGINES = ("duckdb", "spark")
+# Keys in the URL, as in s3://KEY:SECRET@bucket, would be shown and logged.
+_STORE_URL = re.compile(r"duckdb\+(s3|gs|abfs)://[\w.-]+(/[\w.=-]+)*/?", re.ASCII)
 MAX_MEMORY = 6 * 2**30
 CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 MAX_FRESH_DAYS = 28  # after the newest event, whatever the horizon
@@ -76,7 +79,11 @@ class Lake:
     """
 
     def __init__(
-        self, root: Path, scratch: Path, zone: str = "UTC", spark: SparkTables | None = None
+        self,
+        root: delta_store.Root,
+        scratch: Path,
+        zone: str = "UTC",
+        spark: SparkTables | None = None,
     ) -> None:
         self.root = root
         self.spark = spark
@@ -106,6 +113,8 @@ class Lake:
         if spark:
             host, slash, path = path.partition("/")
             path = slash + path
+        if settings.lake_store:
+            return cls._of(settings, _object_store(settings))
         if engine not in ENGINES or not path.strip("/"):
             text = gettext(
                 "RETENTION_LAKE_URL is {lake_url!r}; use duckdb:///path/to/folder, or "
@@ -115,7 +124,13 @@ class Lake:
             raise BadInput(text.format(lake_url=settings.lake_url))
         root = Path(path).expanduser().absolute()
         reader = SparkTables(root, f"spark://{host}" if host else "") if spark else None
-        lake = cls(root, settings.home / "scratch", settings.timezone, reader)
+        return cls._of(settings, root, reader)
+
+    @classmethod
+    def _of(
+        cls, settings: Settings, root: delta_store.Root, spark: SparkTables | None = None
+    ) -> Lake:
+        lake = cls(root, settings.home / "scratch", settings.timezone, spark)
         lake.own_titles = partial(own_titles, settings)
         lake.derives_relations = settings.derive_relations
         lake.memory_gb = settings.memory_gb
@@ -406,6 +421,25 @@ class Lake:
             with delta_store.locked(self.root, table):
                 delta_store.compact(self.root, table)
         return dropped
+
+
+def _object_store(settings: Settings) -> delta_store.Root:
+    """Return the store of `RETENTION_LAKE_URL`."""
+    from retention.lake.storage.object_store import ObjectStore
+
+    if not _STORE_URL.fullmatch(settings.lake_url):
+        text = gettext(
+            "RETENTION_LAKE_URL names an object store that cannot be used; write it like "
+            "duckdb+s3://bucket/prefix, with s3, gs or abfs and without keys."
+        )
+        raise BadInput(text)
+    if not is_postgres(settings):
+        text = gettext(
+            "RETENTION_LAKE_URL names an object store, which several hosts may share, and SQLite "
+            "is of one host alone; set RETENTION_DATABASE_URL to a PostgreSQL database."
+        )
+        raise BadInput(text)
+    return ObjectStore(settings)
 
 
 def usual_memory() -> int:

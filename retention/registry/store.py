@@ -11,7 +11,7 @@ import os
 import secrets
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
@@ -20,11 +20,15 @@ from retention.db import Transaction
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.features import catalogue
+from retention.lake.storage.shared_folder import shared_folder
 from retention.paths import create_private_folder, is_url
 from retention.registry import churn_definition
 from retention.registry.churn_definition import champion
-from retention.settings import Settings
+from retention.settings import MODELS, Settings
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake.storage.object_store import SharedFolder
 
 
 def save(settings: Settings, row: ModelVersion, content: bytes) -> ModelVersion:
@@ -39,7 +43,7 @@ def save(settings: Settings, row: ModelVersion, content: bytes) -> ModelVersion:
     day = row.cutoff.astimezone(settings.zone)
     row.version = f"{row.kind}-{day:%Y%m%d}-{secrets.token_hex(3)}"
     row.artefact = f"{row.kind}/{row.version}.model"
-    _write(settings.models_url, row.artefact, content)
+    _write(settings, row.artefact, content)
     row.team_id, row.state = settings.team_id, "candidate"
     row.code_version, row.created_at = installed_version("retention-desk"), clock.now()
     row.sha256 = hashlib.sha256(content).hexdigest()
@@ -50,7 +54,7 @@ def save(settings: Settings, row: ModelVersion, content: bytes) -> ModelVersion:
 def load(settings: Settings, row: ModelVersion) -> bytes:
     """Read an artefact and verify its hash and seal."""
     try:
-        content = _read(settings.models_url, row.artefact)
+        content = _read(settings, row.artefact)
     except OSError:
         text = gettext("The artefact of model {version} is missing from {models_url}.")
         message = text.format(version=row.version, models_url=settings.models_url)
@@ -168,7 +172,11 @@ def _seal(key: bytes, settings: Settings, row: ModelVersion) -> str:
     return hmac.new(key, sealed_text.encode(), hashlib.sha256).hexdigest()
 
 
-def _write(root: str, name: str, content: bytes) -> None:
+def _write(settings: Settings, name: str, content: bytes) -> None:
+    root = settings.models_url
+    if lake := _lake_store(settings):
+        lake.write(f"{MODELS}/{name}", content)
+        return
     if is_url(root):
         files, base = _object_store(root)
         files.makedirs(f"{base}/{Path(name).parent}", exist_ok=True)
@@ -192,11 +200,20 @@ def _write(root: str, name: str, content: bytes) -> None:
         os.close(folder)
 
 
-def _read(root: str, name: str) -> bytes:
+def _read(settings: Settings, name: str) -> bytes:
+    root = settings.models_url
+    if lake := _lake_store(settings):
+        return lake.read(f"{MODELS}/{name}")
     if is_url(root):
         files, base = _object_store(root)
         return files.cat_file(f"{base}/{name}")
     return (Path(root) / name).read_bytes()
+
+
+def _lake_store(settings: Settings) -> "SharedFolder | None":
+    """Return the lake's own store, if it has the models: it needs no further package."""
+    is_there = settings.models_url == f"{settings.lake_store}/{MODELS}"
+    return shared_folder(settings) if is_there else None
 
 
 def _object_store(root: str) -> tuple[Any, str]:

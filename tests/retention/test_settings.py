@@ -152,6 +152,7 @@ BAD_VALUES = {
     "public_url": ("crm.shop.example", "https://crm.shop.example"),
     "ask_url": ("localhost:8080", "http://127.0.0.1:8080/v1"),
     "shop_origins": ("shop.example", "https://shop.example"),
+    "lake_cache_gb": ("0", "above 0"),
     "send_rate": ("-1", "above 0, at most 1000"),
     "now": ("xyz", "2026-03-01T09:00"),
     "demo": ("maybe", "true or false"),

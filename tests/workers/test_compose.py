@@ -27,7 +27,7 @@ from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
 from workers.app import QUEUES
 from workers.job_requests import Digest
 from workers.queue import broker
-from workers.queue.child_environments import NEEDS
+from workers.queue.child_environments import NEEDS, STORE, WITHOUT_LAKE
 
 pytestmark = pytest.mark.desk
 
@@ -211,6 +211,13 @@ def test_each_service_gets_only_the_secrets_that_it_uses():
         assert {field for field, name in SECRETS.items() if given.get(name)} == needed
     by_oauth = environment(SERVICES["sender"], SLACK_CLIENT_ID="1.2")
     assert by_oauth["RETENTION_SECRET_KEY"] == GIVEN["RETENTION_SECRET_KEY"]
+
+
+def test_only_services_that_read_the_lake_get_the_credentials_of_its_store():
+    for service in OURS.values():
+        role = ":".join(service["command"][2:5:2])
+        of_store = {name for name in service["environment"] if name.startswith(STORE)}
+        assert bool(of_store) == (role not in WITHOUT_LAKE)
 
 
 def test_every_plain_setting_and_the_ways_to_send_reach_every_service():

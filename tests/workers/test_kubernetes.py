@@ -16,7 +16,7 @@ import yaml
 
 from retention.settings import SECRETS, Settings, variable
 from workers.app import QUEUES
-from workers.queue.child_environments import NEEDS
+from workers.queue.child_environments import NEEDS, WITHOUT_LAKE
 
 BASE = Path(__file__).parents[2] / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))
@@ -79,6 +79,25 @@ def test_each_process_gets_only_the_secrets_that_it_uses():
         role = role_of(each)
         needed = NEEDS.get(role, NEEDS[role.partition(":")[0]]) - {"database_url"}
         assert {fields[name] for name in given} - {"database_url"} == needed
+
+
+@needs_kustomize
+def test_only_what_reads_the_lake_gets_and_reaches_its_store(tmp_path):
+    folder = os.path.relpath(BASE.parent, tmp_path)
+    text = f"resources: [{folder}/kubernetes]\ncomponents: [{folder}/object_store]\n"
+    (tmp_path / "kustomization.yaml").write_text(text, encoding="utf-8")
+    command = ["kustomize", "build", str(tmp_path)]
+    built = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    deployments = [each for each in yaml.safe_load_all(built) if each["kind"] == "Deployment"]
+    assert len(deployments) == len(DEPLOYMENTS)
+    for each in deployments:
+        template = each["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        kubernetes_validate.validate(each, "1.37", strict=True)
+        sources = [next(iter(source.values()))["name"] for source in container["envFrom"]]
+        is_reader = role_of(each) not in WITHOUT_LAKE
+        assert sources == ["desk-settings", *["desk-store"] * is_reader]
+        assert template["metadata"]["labels"]["outside"] == "yes" or not is_reader
 
 
 @needs_kustomize

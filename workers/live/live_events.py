@@ -27,6 +27,7 @@ from retention.campaigns.codes.redemptions import CodeUse, redeem
 from retention.campaigns.measurement.late_orders import update_late_results
 from retention.connect.live import inbox, silent_senders
 from retention.db import Database, Transaction
+from retention.db.engine import session_lock
 from retention.db.insert import among, insert_missing
 from retention.db.tables import DirectoryEntry, EventBatch, LiveScore
 from retention.lake import Lake
@@ -352,7 +353,14 @@ def failpoint(step: str) -> None:
 
 @contextmanager
 def only_one(settings: Settings) -> Iterator[bool]:
-    """Take this host's lock of the live path; the lock ends with the process."""
+    """Take the lock of the live path, of this host or of all that share a store.
+
+    It ends with the process.
+    """
+    if settings.lake_store:
+        with session_lock(settings, f"live {settings.lake_store}", wait=False) as is_ours:
+            yield is_ours
+        return
     path = create_private_folder(settings.home / "run") / "live.lock"
     with path.open("w") as file:
         try:

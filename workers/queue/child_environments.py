@@ -36,6 +36,9 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "sender": frozenset({"database_url", "slack_bot_token"}),
     "live": _DATABASE,
 }
+# Credentials of the lake's object store, and the roles that read no lake.
+STORE = ("AWS_", "AZURE_", "GOOGLE_")
+WITHOUT_LAKE = ("bot", "tick", "sender")
 # Variables that other programs need.
 _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -69,6 +72,12 @@ class ChildEnvironments:
         replaced = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")}
         replaced |= set(plain)
         environment = {name: value for name, value in ours if name.upper() not in replaced}
+        if self._settings.lake_store and role in WITHOUT_LAKE:
+            environment = {
+                name: value
+                for name, value in environment.items()
+                if not name.upper().startswith(STORE)
+            }
         needed = self._needed(role)
         for field, name in SECRETS.items():
             environment[name] = ""  # hides the value in `.env`, but not a `_FILE` variable

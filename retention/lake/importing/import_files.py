@@ -377,7 +377,7 @@ class ImportJob:
         self._unlock_table()
         if released_from is not None:
             parts = [f"({released_from[1]})", *self.bad_tables]
-            path = quarantine.write(self.con, parts, released_from[0])
+            path = self._write_bad(released_from[0], parts)
         left_out = tuple(
             {"column": column, "value": value, "rows": rows, "orders": orders}
             | {"of_orders": self.meant_orders}
@@ -412,10 +412,17 @@ class ImportJob:
         file = self._quarantine_path(files)
         attempt = file.with_stem(f"{file.stem}-refused")
         if refused:
-            path = None if file.exists() else quarantine.write(self.con, self.bad_tables, attempt)
+            is_known = file in quarantine.files(self.settings)
+            path = None if is_known else self._write_bad(attempt)
             raise NoUsableRow(self._refusal_text(files, path), self._refusal_text(files, None))
-        attempt.unlink(missing_ok=True)
-        return quarantine.write(self.con, self.bad_tables, file)
+        quarantine.remove(self.settings, attempt)
+        return self._write_bad(file)
+
+    def _write_bad(self, file: Path, parts: list[str] | None = None) -> str | None:
+        path = quarantine.write(self.settings, self.con, parts or self.bad_tables, file)
+        if path:
+            quarantine.share_map(self.settings, self.origin.map_name)
+        return path
 
     @property
     def parsed_reasons(self) -> dict[Reason, int]:

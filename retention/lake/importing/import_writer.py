@@ -23,12 +23,12 @@ _MONEY = f"hash({EVENT_CONTENT['quantity']}, {EVENT_CONTENT['amount']})"
 class EventWriter:
     """Writer of one import's events.
 
-    `root`: folder of the Delta tables. The caller holds the table's lock from the first piece to
+    `root`: place of the Delta tables. The caller holds the table's lock from the first piece to
     `commit`.
     """
 
     def __init__(
-        self, root: Path, con: Any, table: Table, states: OrderStates | None = None
+        self, root: delta_store.Root, con: Any, table: Table, states: OrderStates | None = None
     ) -> None:
         self.root, self.con, self.table, self.states = root, con, table, states
         self.has_source_ids = False

@@ -13,7 +13,6 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -252,7 +251,7 @@ SMALL_PARTITION = 4  # files; a month with fewer is left alone
 LOG_RETENTION = "interval 1 days"  # commits of live events would fill the log's folder
 
 
-def compact_events(root: Path) -> bool:
+def compact_events(root: delta_store.Root) -> bool:
     """Compact the months with many files if they have `MAX_FILES` or more together.
 
     Many months with few files each are no reason: there would be one at every call.
@@ -271,7 +270,7 @@ def compact_events(root: Path) -> bool:
     return True
 
 
-def _table_of_events(root: Path) -> Any:
+def _table_of_events(root: delta_store.Root) -> Any:
     """Return the newest version of the events; None before the first."""
     return delta_store.open_table(root, EVENTS)
 
@@ -283,7 +282,7 @@ def _crowded_months(delta: Any) -> dict[str, int]:
     return {month: files for month, files in months.items() if files > SMALL_PARTITION}
 
 
-def _shorten_log(root: Path) -> None:
+def _shorten_log(root: delta_store.Root) -> None:
     """Write a checkpoint and drop commits that no reader needs any more."""
     delta = _table_of_events(root)
     if delta.metadata().configuration.get("delta.logRetentionDuration") != LOG_RETENTION:

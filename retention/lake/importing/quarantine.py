@@ -5,6 +5,7 @@ the source's own columns if the map failed, the canonical ones if a cleaning rul
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
+import hashlib
 import json
 import os
 from collections.abc import Collection, Sequence
@@ -16,6 +17,7 @@ from retention import clock
 from retention.errors import BadInput
 from retention.lake.importing.mapping import literal, quoted
 from retention.lake.importing.quarantine_reasons import Reason, by_code, by_text
+from retention.lake.storage.shared_folder import shared_folder
 from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
@@ -68,11 +70,51 @@ def folder(settings: Settings) -> Path:
 
 
 def files(settings: Settings) -> list[Path]:
-    """Return the quarantine files without unfinished ones."""
+    """Return the quarantine files without unfinished ones.
+
+    With an object store, they are copies of what all hosts share.
+    """
+    if store := shared_folder(settings):
+        store.pull(folder(settings))
     return sorted(folder(settings).glob("*.parquet"))
 
 
-def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
+def remove(settings: Settings, path: Path) -> None:
+    """Delete a quarantine file."""
+    if store := shared_folder(settings):
+        store.delete(path)
+    path.unlink(missing_ok=True)
+
+
+def replace(settings: Settings, new: Path, path: Path) -> None:
+    """Give a finished file the name of a quarantine file."""
+    if store := shared_folder(settings):
+        store.push(new, path)
+    new.replace(path)
+
+
+def share_map(settings: Settings, name: str | None) -> None:
+    """Let every host of an object store read the map of quarantined rows."""
+    if name and (store := shared_folder(settings)) and Path(name).is_file():
+        store.push(Path(name), _shared_map(settings, name))
+
+
+def map_file(settings: Settings, name: str) -> Path:
+    """Return the map of quarantined rows: the file itself, or what another host shared.
+
+    The desk's own maps are in a folder of the same name on each host.
+    """
+    path, shared = Path(name), _shared_map(settings, name)
+    is_own = path.is_relative_to(settings.home / "sources")
+    return shared if shared.is_file() and (is_own or not path.is_file()) else path
+
+
+def _shared_map(settings: Settings, name: str) -> Path:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return folder(settings) / "maps" / f"{digest}.toml"
+
+
+def write(settings: Settings, con: Any, parts: Sequence[str], path: Path) -> str | None:
     """Replace a quarantine file atomically.
 
     `parts`: relations of rows, from `Origin.sql` or an existing file.
@@ -84,7 +126,7 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
     )
     reasons = _reasons(con, f"({union})")
     if not reasons:
-        path.unlink(missing_ok=True)
+        remove(settings, path)
         return None
     fields = {"_reason": "text", "_remedy": "remedy", CODE: "code", "_data": "data_json"}
     values = {
@@ -99,7 +141,7 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
         f"(SELECT {meta}, * EXCLUDE (_reason, {CODE}, {DATA}) FROM ({union}))) "
         f"TO {literal(unfinished)} (FORMAT parquet)"
     )
-    unfinished.replace(path)
+    replace(settings, unfinished, path)
     return str(path)
 
 

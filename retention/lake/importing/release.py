@@ -187,7 +187,7 @@ class _Group(NamedTuple):
 def _mapping(work: ImportJob, name: str) -> mapping.Mapping:
     if name.startswith("format:"):
         return formats.read(name.removeprefix("format:"), work.table, work.settings.timezone)
-    return mapping.read_map(Path(name), work.table)
+    return mapping.read_map(quarantine.map_file(work.settings, name), work.table)
 
 
 def _groups(con: Any, reasons: list[Reason] | None) -> Iterator[_Group]:

@@ -1,7 +1,7 @@
 """Read and write Delta tables.
 
-A commit is one file. A process that is killed half-way leaves the previous version. Writers on one
-host wait for an advisory lock. A conflict with a writer on another host is retried.
+A commit is one file. A process that is killed half-way leaves the previous version. Writers wait
+for a lock: of the folder, or among all hosts that share an object store. A conflict is retried.
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from retention.lake.importing.mapping import literal
 from retention.lake.schema import DELTA_TYPES, LINKS, SQL_TYPES, TABLES, Table
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     import pandas
 
     from retention.lake.lake import Lake
+    from retention.lake.storage.object_store import ObjectStore
 
+# A folder, or an object store.
+Root: TypeAlias = "Path | ObjectStore"
 
 ATTEMPTS = 6
 DICTIONARY_LIMIT = 8192  # distinct values per row group; more would slow writing
@@ -38,34 +41,42 @@ ROW_GROUP = 61_440  # rows; with twice as many, order ids exceed the dictionary 
 
 
 @contextmanager
-def locked(root: Path, table: Table) -> Iterator[None]:
-    """Hold the table's writer lock on this host. The lock ends with the process."""
+def locked(root: Root, table: Table) -> Iterator[None]:
+    """Hold the table's writer lock. The lock ends with the process."""
+    if not isinstance(root, Path):
+        with root.locked(table):
+            yield
+        return
     folder = create_private_folder(root / ".locks")
     with (folder / table.name).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def open_table(root: Path, table: Table) -> Any | None:
+def open_table(root: Root, table: Table) -> Any | None:
     """Open the newest version of a table.
 
     Returns: none if the table was never written.
     """
     from deltalake import DeltaTable
 
+    if not isinstance(root, Path):
+        return root.open_table(table)
     path = root / table.name
     if (path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(path)):
         return DeltaTable(path)
     return None
 
 
-def newest_commit(root: Path, table: Table) -> str:
+def newest_commit(root: Root, table: Table) -> str:
     """Return the file name of a table's newest commit.
 
     Opening a table costs a hundred times as much.
 
     Returns: empty if the table was never written.
     """
+    if not isinstance(root, Path):
+        return root.newest_commit(table)
     try:
         names = os.listdir(root / table.name / "_delta_log")
     except FileNotFoundError:
@@ -73,7 +84,7 @@ def newest_commit(root: Path, table: Table) -> str:
     return max((name for name in names if name.endswith(".json")), default="")
 
 
-def version(root: Path, table: Table) -> int:
+def version(root: Root, table: Table) -> int:
     """Return the newest version number, or -1.
 
     Returns: -1 if the table was never written.
@@ -89,7 +100,7 @@ def version_number(delta: Any | None) -> int:
 class TableCache:
     """Cache the newest version of each table."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Root) -> None:
         self._root = root
         self._opened: dict[str, tuple[str, Any]] = {}
 
@@ -98,7 +109,10 @@ class TableCache:
         commit = newest_commit(self._root, table)
         if table.name not in self._opened or self._opened[table.name][0] != commit:
             self._opened[table.name] = commit, open_table(self._root, table)
-        return self._opened[table.name][1]
+        delta = self._opened[table.name][1]
+        if delta is not None and not isinstance(self._root, Path):
+            self._root.keep(table, delta)
+        return delta
 
 
 def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
@@ -118,32 +132,41 @@ def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) ->
     """
     if delta is None:
         return []
+    store = getattr(delta, "store", None)
     if partitions is None:
-        return sorted(delta.file_uris())
-    import pyarrow as pa
-
-    actions = pa.table(delta.get_add_actions(flatten=True))
-    column = delta.metadata().partition_columns[0]
-    rows = zip(actions["path"].to_pylist(), actions[f"partition.{column}"].to_pylist(), strict=True)
+        return store.copies(delta) if store else sorted(delta.file_uris())
+    actions = delta.get_add_actions(flatten=True)
+    names = "path", f"partition.{delta.metadata().partition_columns[0]}"
+    rows = zip(*(actions.column(name).to_pylist() for name in names), strict=True)
+    if store:
+        return store.copies(delta, [path for path, value in rows if partitions(value)])
     root = delta.table_uri.removeprefix("file://").rstrip("/")
     return sorted(f"{root}/{path}" for path, value in rows if partitions(value))
 
 
-def append(root: Path, table: Table, rows: Any) -> None:
+def append(root: Root, table: Table, rows: Any) -> None:
     """Append rows in one commit."""
     _write(root, table, rows, mode="append")
 
 
-def _write(root: Path, table: Table, rows: Any, **how: Any) -> None:
+def _write(root: Root, table: Table, rows: Any, **how: Any) -> None:
     from deltalake import write_deltalake
 
     how["partition_by"] = [table.partition] if table.partition else None
     how["writer_properties"] = writer_properties()
-    _retry(lambda: write_deltalake(root / table.name, rows, **how))
+    place, options = _place(root, table)
+    _retry(lambda: write_deltalake(place, rows, storage_options=options, **how))
+
+
+def _place(root: Root, table: Table) -> tuple[str, dict[str, str] | None]:
+    """Return where delta-rs finds a table, and the options of its object store."""
+    if isinstance(root, Path):
+        return str(root / table.name), None
+    return root.uri(table), root.options
 
 
 def write_parts(
-    root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], number: int
+    root: Root, table: Table, con: Any, relation: str, parts: dict[str, str], number: int
 ) -> list[tuple[str, Path]]:
     """Write a DuckDB relation to files per partition.
 
@@ -157,7 +180,7 @@ def write_parts(
     assert column is not None
     columns = ", ".join(stored_columns(table).values())
     paths = {
-        value: root
+        value: (root if isinstance(root, Path) else root.staged)
         / table.name
         / f"{column}={value}"
         / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
@@ -194,7 +217,7 @@ def rows_sql(table: Table, files: list[str], options: str = "") -> str:
 
 
 def commit_parts(
-    root: Path, table: Table, written: list[tuple[str, Path]], replaced: Collection[str] = ()
+    root: Root, table: Table, written: list[tuple[str, Path]], replaced: Collection[str] = ()
 ) -> None:
     """Commit files of `write_parts` to the table.
 
@@ -206,25 +229,31 @@ def commit_parts(
 
     column = table.partition
     assert column is not None
-    base = (root / table.name).resolve()  # as Delta's paths of stored files
-    added = [_add_action(base, path.resolve(), {column: value}) for value, path in written]
+    new, stored = (root, root) if isinstance(root, Path) else (root.staged, root.cache)
+    base = (stored / table.name).resolve()  # as Delta's paths of stored files
+    folder = (new / table.name).resolve()
+    added = [_add_action(folder, path.resolve(), {column: value}) for value, path in written]
     now = int(time.time() * 1000)
     removed = [
         RemoveAction(str(path.relative_to(base)), True, now, None, {column: partition_value(path)})
         for path in (Path(file).resolve() for file in replaced)
     ]
 
-    def commit() -> None:
-        delta = open_table(root, table)
+    place, options = _place(root, table)
+
+    def commit(delta: Any | None, **how: Any) -> None:
         if delta is None:
-            create_table_with_add_actions(
-                str(root / table.name), _schema(table), added, "error", [column]
-            )
+            schema, how = _schema(table), {"storage_options": options, **how}
+            create_table_with_add_actions(place, schema, added, "error", [column], **how)
         else:
             _add_later_columns(delta, table)
-            delta.create_write_transaction([*added, *removed], "append", delta.schema(), [column])
+            actions, schema = [*added, *removed], delta.schema()
+            delta.create_write_transaction(actions, "append", schema, [column], **how)
 
-    _retry(commit)
+    if isinstance(root, Path):
+        _retry(lambda: commit(open_table(root, table)))
+    else:
+        root.publish(table, [path.resolve() for _, path in written], commit)
 
 
 def partition_value(path: Path) -> str:
@@ -262,8 +291,7 @@ def stored_columns(table: Table) -> dict[str, str]:
 
 
 def _schema(table: Table) -> Any:
-    from deltalake import Field, Schema
-    from deltalake.schema import PrimitiveType
+    from deltalake.schema import Field, PrimitiveType, Schema
 
     columns = table.columns
     fields = [Field(column.name, PrimitiveType(DELTA_TYPES[column.kind])) for column in columns]
@@ -287,7 +315,7 @@ def _add_action(base: Path, path: Path, values: dict[str, str | None]) -> Any:
     )
 
 
-def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
+def replace_partition(root: Root, table: Table, value: str, rows: Any) -> None:
     """Replace the rows of a partition in one commit."""
     if (current := open_table(root, table)) is None:
         return append(root, table, rows)
@@ -296,7 +324,7 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
     return _write(root, table, rows, mode="overwrite", predicate=predicate)
 
 
-def upsert(root: Path, table: Table, rows: Any) -> None:
+def upsert(root: Root, table: Table, rows: Any) -> None:
     """Update or add rows in one commit."""
     if open_table(root, table) is None:
         return append(root, table, rows)
@@ -308,7 +336,7 @@ def upsert(root: Path, table: Table, rows: Any) -> None:
     return _retry(update_or_insert)
 
 
-def remove(root: Path, table: Table, keys: Any) -> None:
+def remove(root: Root, table: Table, keys: Any) -> None:
     """Delete the rows with these keys in one commit.
 
     Tens of thousands of keys as a predicate would crash delta-rs.
@@ -323,7 +351,7 @@ def _add_later_columns(current: Any, table: Table) -> None:
         current.alter.add_columns(lacking)
 
 
-def _merge(root: Path, table: Table, rows: Any) -> Any:
+def _merge(root: Root, table: Table, rows: Any) -> Any:
     current = open_table(root, table)
     assert current is not None
     _add_later_columns(current, table)
@@ -331,14 +359,14 @@ def _merge(root: Path, table: Table, rows: Any) -> Any:
     return current.merge(rows, predicate=on, source_alias="new", target_alias="old")
 
 
-def delete(root: Path, table: Table, predicate: str) -> None:
+def delete(root: Root, table: Table, predicate: str) -> None:
     """Delete rows by a predicate in Delta's SQL. Nothing happens if the table was never written."""
     delta = open_table(root, table)
     if delta is not None:
         _retry(lambda: open_table(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
-def clear(root: Path, table: Table, column: str, predicate: str) -> int:
+def clear(root: Root, table: Table, column: str, predicate: str) -> int:
     """Empty a column of the rows that fit a predicate in Delta's SQL; return their number."""
 
     def update() -> int:
@@ -350,7 +378,7 @@ def clear(root: Path, table: Table, column: str, predicate: str) -> int:
     return _retry(update)
 
 
-def compact(root: Path, table: Table) -> None:
+def compact(root: Root, table: Table) -> None:
     """Compact small files and drop files unused for a day.
 
     Nothing happens if the table was never written.
@@ -368,6 +396,8 @@ def compact(root: Path, table: Table) -> None:
     current.vacuum(
         retention_hours=hours, enforce_retention_duration=False, dry_run=False, full=True
     )
+    if not isinstance(root, Path):
+        root.prune()
 
 
 def _retry(action: Callable[[], Any]) -> Any:

@@ -18,14 +18,20 @@ from retention.lake.storage import delta_store
 _VALUES = ("minValues", "maxValues", "nullCount")  # of a file, which name customers
 
 
-def erase_from_old_files(root: Path, table: Table, con: Any, rows: str, replaced: str = "") -> int:
+def erase_from_old_files(
+    root: delta_store.Root, table: Table, con: Any, rows: str, replaced: str = ""
+) -> int:
     """Delete rows from files that the newest version does not have; return the number of files.
 
     `rows`: condition of the rows to delete.
     `replaced`: ``expression AS column`` for the rows that stay.
+
+    An object store's files never change: all files that only earlier versions have are deleted.
     """
     import duckdb
 
+    if not isinstance(root, Path):
+        return root.delete_old_files(table)
     live = set(delta_store.files(delta_store.open_table(root, table)))
     changed = 0
     for path in sorted((root / table.name).rglob("*.parquet")):
@@ -47,11 +53,14 @@ def erase_from_old_files(root: Path, table: Table, con: Any, rows: str, replaced
     return changed
 
 
-def erase_from_log(root: Path, table: Table) -> int:
+def erase_from_log(root: delta_store.Root, table: Table) -> int:
     """Delete the lowest and highest values, and conditions, from a table's log.
 
     They are customers' ids and addresses. No reader needs them. Returns the number of log files.
     """
+    if not isinstance(root, Path):
+        with root.edited_log(table) as folder:
+            return erase_from_log(folder, table)
     log = root / table.name / "_delta_log"
     changed = 0
     for path in sorted(log.glob("*.json")):
