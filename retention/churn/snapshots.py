@@ -34,6 +34,16 @@ from retention.window import Window
 if TYPE_CHECKING:
     from retention.lake import Lake
 
+# What rules, expected spend, next order and the fits need. All features take four times as long.
+BUYER_FEATURES = (
+    "recency_days",
+    "tenure_days",
+    "order_days",
+    "orders_all",
+    "spend_all",
+    "gap_median",
+    "gap_max",
+)
 BASELINE_FEATURES = ("recency_days", "tenure_days", "order_days", "orders_all", "basket_mean")
 FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
 SIDE_BY_SIDE = 100_000  # customers; with more, two snapshots at once would raise the peak of memory
@@ -118,15 +128,21 @@ class _History:
 
 
 def take_snapshot(
-    lake: "Lake", cutoff: datetime, window: Window, *, labelled: bool = True
+    lake: "Lake",
+    cutoff: datetime,
+    window: Window,
+    *,
+    labelled: bool = True,
+    names: Sequence[str] = NAMES,
 ) -> Snapshot:
     """Compute features and labels at a cutoff.
 
     `labelled`: add labels from the horizon after the cutoff.
+    `names`: features of the catalogue; the fits need `BUYER_FEATURES`.
     Features that the shop's data cannot tell are missing for all customers.
     """
     horizon = window.horizon_days
-    history = _extract_history(lake, cutoff, horizon, horizon if labelled else 0)
+    history = _extract_history(lake, cutoff, horizon, horizon if labelled else 0, names)
     seasonal = history.daily_orders.has_full_year
     snapshot = _compute_features(history, cutoff, horizon, seasonal)
     if labelled:
@@ -227,10 +243,10 @@ def eligible(snapshot: Snapshot, unknown: Collection[str], window: Window) -> Sn
 
 
 def _extract_history(
-    lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int
+    lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int, names: Sequence[str] = NAMES
 ) -> _History:
     """Read the buyers and their order history before a cutoff."""
-    frame, counts = _read_buyers(lake, cutoff, horizon_days)
+    frame, counts = _read_buyers(lake, cutoff, horizon_days, names)
     frame = frame.assign(contacts_lapsed=contacts_lapsed(lake, cutoff, frame, horizon_days))
     return _History(frame, counts, daily_orders(lake, cutoff, label_days))
 
@@ -244,10 +260,10 @@ def buyers_frame(
 
 
 def _read_buyers(
-    lake: FeatureTables, cutoff: datetime, horizon_days: int
+    lake: FeatureTables, cutoff: datetime, horizon_days: int, names: Sequence[str] = NAMES
 ) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Read the buyers' features and their order days per quarter of H."""
-    frame = buyers_frame(lake, cutoff, horizon_days, NAMES)
+    frame = buyers_frame(lake, cutoff, horizon_days, names)
     counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
     return frame, counts
 
