@@ -24,6 +24,7 @@ from retention.churn.snapshots import (
     fit_purchases,
     fit_spend,
     take_snapshot,
+    with_features,
 )
 from retention.errors import TooLittleData
 from retention.features.build import FeatureTables, build
@@ -108,14 +109,8 @@ class PopulationParts:
     def part(self, number: int) -> Snapshot:
         """Return the snapshot of one part."""
         own = self.whole.frame.iloc[slice(*self.starts[number : number + 2])]
-        own = own.reset_index(drop=True)
-        if self.read is not None:
-            table = self.read(number)
-            if not table.customer_id.equals(own.customer_id):
-                message = gettext("The data changed while customers were scored; try again.")
-                raise TooLittleData(message)
-            own = table.assign(**{name: own[name] for name in own.columns})
-        return replace(self.whole, frame=own)
+        snapshot = replace(self.whole, frame=own.reset_index(drop=True))
+        return snapshot if self.read is None else with_features(snapshot, self.read(number))
 
     def __iter__(self) -> Iterator[tuple[slice, Snapshot]]:
         """Yield the places and the snapshot of each part, in order."""

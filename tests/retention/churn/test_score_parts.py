@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from retention.churn import model, population, score
+from retention.churn import model, population, score, snapshots
 from retention.churn.explaining import reasons
 from retention.churn.model import fit
+from retention.churn.training_set import build_training_set
 from retention.errors import TooLittleData
 from retention.lake.storage.delta_store import DataCache
 from retention.risk.policy import Policy
@@ -36,8 +37,13 @@ def in_parts(monkeypatch):
     return split
 
 
-@pytest.mark.nightly_after(1)
-@pytest.mark.parametrize("name", ["logistic", "forest", "stacked"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "logistic",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("forest", "stacked")),
+    ],
+)
 def test_parts_get_the_scores_reasons_and_list_of_all_at_once(shop, training, in_parts, name):
     trained = fit(training, model=name)
     scores, cohort = _tables(trained, shop.lake)
@@ -72,6 +78,19 @@ def test_other_customers_than_those_scored_are_refused(shop, trained, in_parts):
     other = population.PopulationParts(parts.whole, lambda number: parts.read(1), parts.starts)
     with pytest.raises(TooLittleData, match="changed"):
         other.part(0)
+
+
+def test_training_snapshots_of_a_large_shop_have_a_sample(shop, training, monkeypatch):
+    monkeypatch.setattr(snapshots, "MAX_TRAINING", 60)
+    small = build_training_set(shop.lake, cutoff=training.cutoff, window=training.window)
+    assert small.columns == training.columns
+    for own, whole in zip(small.snapshots, training.snapshots, strict=True):
+        assert len(own.frame) == min(60, len(whole.frame))
+        keep = whole.frame.customer_id.isin(own.frame.customer_id).to_numpy()
+        pd.testing.assert_frame_equal(own.frame, whole.rows(keep).frame, check_exact=True)
+        assert own.labels.tolist() == whole.labels[keep].tolist()
+        assert own.return_times.tolist() == whole.return_times[keep].tolist()
+        assert own.hashed.max() <= whole.hashed[~keep].min(initial=2**64 - 1)
 
 
 def test_a_part_is_a_whole_number_of_blocks():
