@@ -151,9 +151,7 @@ def main() -> None:
     if options.child:
         return child(options.child, options.millions[0])
     before: dict[str, float] = {}
-    print(
-        "| events | job | seconds | work | growth | peak MiB |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| events | job | seconds | work | growth | peak MiB |", "| --- " * 6 + "|", sep="\n")
     for millions in options.millions:
         home = settings(f"large-{millions}m").home
         file = home.parent / f"{home.name}.parquet"
