@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts
+.PHONY: setup setup-spark setup-deep setup-voice demo test test-all test-pseudo test-spark test-deep test-voice emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean setup-texts test-texts setup-privacy test-privacy setup-federate test-federate setup-pictures test-pictures
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -20,19 +20,29 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 setup: $(VENV)/.installed
 
 # Each extra has tests in an environment of its own, because the other tests must pass without it:
-# pyspark is 400 MB, torch 2 GB, the recogniser of voice 56 MB, the weights of texts 72 MB.
-OWN = spark deep voice texts
+# pyspark is 400 MB, torch 2 GB, the recogniser of voice 56 MB, the weights of texts 72 MB,
+# the library of privacy 47 MB, the weights of pictures 17 MB beside torch.
+OWN = spark deep voice texts privacy pictures
 
 setup-spark: setup
 setup-deep: setup
 setup-voice: setup
 setup-texts: setup
+setup-privacy: setup
+setup-pictures: setup
 $(OWN:%=setup-%): setup-%:
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[$*]' --constraint requirements.lock
 
 $(OWN:%=.venv-%/.installed): .venv-%/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 	$(PYTHON) -m venv .venv-$*
 	VIRTUAL_ENV=.venv-$* $(BIN)/uv pip install --quiet --editable '.[$*,demo,postgres,traces,test]' --constraint requirements.lock
+	touch $@
+
+# flwr conflicts with the lock, so only retention/federation/agent.py runs in this environment.
+setup-federate: .venv-federate/.installed
+.venv-federate/.installed: pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-federate
+	VIRTUAL_ENV=.venv-federate $(BIN)/uv pip install --quiet --group federate
 	touch $@
 
 demo: setup
@@ -46,7 +56,7 @@ test test-all test-pseudo emulate email-clients: export OMP_NUM_THREADS = 1
 # the target. To repeat an order: PYTEST_ADDOPTS=--randomly-seed=N make test
 test: setup
 	@trap 'exit 130' INT; status=0; set -x; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk and not federate' || status=1; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'desk and not slow and not nightly' || status=1; \
 	{ set +x; } 2>/dev/null; exit $$status
 
@@ -60,8 +70,13 @@ test-spark: .venv-spark/.installed
 test-deep: .venv-deep/.installed
 test-voice: .venv-voice/.installed
 test-texts: .venv-texts/.installed
+test-privacy: .venv-privacy/.installed
+test-pictures: .venv-pictures/.installed
 $(OWN:%=test-%): test-%:
 	.venv-$*/bin/python -m pytest -m $* tests/retention
+
+test-federate: setup setup-federate
+	$(BIN)/python -m pytest -n 0 -m federate tests/retention/federation tests/bot/commands/test_federate.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -132,7 +147,7 @@ notebooks: setup
 
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup
-	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' tests/bot tests/workers
+	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk and not federate' tests/bot tests/workers
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow and not nightly' tests/bot tests/workers tests/end_to_end
 
 # Slack's Web API as others wrote it: npm's emulate, which the wheel of node runs. Prints the calls.

@@ -221,6 +221,14 @@ class Settings(BaseSettings):
     derive_relations: bool = False
     """`true` lets models see who shares an address, sent a gift or used a referral code, as the
     attributes of the customers say."""
+    privacy_budget: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Privacy loss ε per week of the counts that leave the desk with noise. 0 switches the noise
+    off; see [differential privacy](../operator/differential_privacy.md)."""
+    privacy_spend: Annotated[float, Field(gt=0, le=1_000_000)] = 500.0
+    """Spend of one customer and week that counts at most in a noisy sum of sales."""
+    product_pictures: str = ""
+    """`catalogue`, or a folder of pictures named after item ids: lists of new items use what
+    products look like. Needs the extra `pictures`."""
     demo: bool = False
     """Set by `retention demo`."""
 
@@ -486,6 +494,8 @@ def _form(field: str) -> str:
         "training_threads": gettext("a whole number from 1, such as 4"),
         "demo": gettext("true or false"),
         "derive_relations": gettext("true or false"),
+        "privacy_budget": gettext("a number from 0 to 100, such as 1"),
+        "privacy_spend": gettext("a number above 0, at most 1000000, such as 500"),
     }
     return forms.get(field) or gettext("text")
 

@@ -91,7 +91,7 @@ def _process_state_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
     Not where the test runs Spark or torch: they set variables and a signal handler for as long as
     the process lives, and their tests have a process of their own.
     """
-    if request.node.get_closest_marker("spark") or request.node.get_closest_marker("deep"):
+    if any(map(request.node.get_closest_marker, ("spark", "deep", "pictures"))):
         yield
         return
     with process_state.unchanged():

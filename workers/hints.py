@@ -24,6 +24,7 @@ def commands() -> dict[str, str]:
         "other_model": gettext("`/retention models promote` uses another version.") + f" {retrain}",
         "policy": gettext("`/retention policy` shows all."),
         "policy_back": gettext('An admin takes it back with `/retention policy set "SETTING="`.'),
+        "privacy_budget": gettext("`/retention privacy budget` shows what used it."),
         "proposals": gettext("`/retention policy proposals` shows all."),
         "recommend": gettext("`/retention recommend` makes a new one."),
         "retrain": retrain,

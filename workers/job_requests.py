@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from retention.errors import BadInput
+from retention.errors import BadInput, Refused
+from retention.pictures import extra as pictures_extra
+from retention.privacy import extra as privacy_extra
+from retention.privacy import ledger
 from retention.risk.policy import load_policy
 from retention.text import gettext, in_language
 from retention.texts import extra
@@ -58,6 +61,8 @@ Estimator = Literal[
     "calendar_logistic",
     "calendar_boosting",
 ]
+PRIVATE = "private"  # `retention.churn.private` loads the models
+CHURN_MODELS = (*get_args(Estimator), PRIVATE)
 
 RECOMMENDERS = (
     "user_knn_cosine",
@@ -89,7 +94,7 @@ TUNE_SHARE = 1 / 6
 
 def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
     other = "recommend" if kind == "churn" else "churn"
-    other_names = RECOMMENDERS if kind == "churn" else get_args(Estimator)
+    other_names = RECOMMENDERS if kind == "churn" else CHURN_MODELS
     if model in other_names:
         return gettext(
             "--model is {model!r}, which is a {other} model; write `/retention retrain {other} "
@@ -116,6 +121,7 @@ class Retrain(Anonymous):
     cutoff: Moment | None = None
     tune: Seconds | None = None
     tune_fits: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    epsilon: Annotated[float, Field(ge=0.1, le=10)] | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -142,10 +148,29 @@ class Retrain(Anonymous):
 
         ALS does not predict churn, and a support vector machine does not recommend.
         """
-        for kind, names in (("churn", get_args(Estimator)), ("recommend", (*BLEND, *RECOMMENDERS))):
+        for kind, names in (("churn", CHURN_MODELS), ("recommend", (*BLEND, *RECOMMENDERS))):
             if kind in self.kinds and self.model not in names:
                 raise BadInput(_other_kind(self.model, kind, names))
+        is_private = self.model == PRIVATE
+        if is_private and self.epsilon is None:
+            text = gettext("--epsilon is missing; a private model needs one, such as --epsilon 2.")
+            raise BadInput(text, field="epsilon")
+        if self.epsilon is not None and not is_private:
+            text = gettext("--epsilon is {value:g}, which only --model private uses; leave it out.")
+            raise BadInput(text.format(value=self.epsilon), field="epsilon")
+        if is_private and (self.tune or self.tune_fits):
+            text = gettext(
+                "--tune tries settings on exact data; leave it out with --model private."
+            )
+            raise BadInput(text, field="tune")
         return self
+
+    def check(self, session: "Transaction") -> None:
+        """Say how to install what a private model needs, and refuse one beyond the budget."""
+        super().check(session)
+        if self.epsilon is not None:
+            privacy_extra.require()
+            ledger.check_budget(session, self.epsilon)
 
 
 class Sweep(OfSome):
@@ -283,6 +308,26 @@ class CohortCsv(Request):
     queue = "interactive"
     deed = gettext("download a cohort")
     cohort_id: str
+
+
+class ReleaseCounts(Anonymous):
+    """Release the sizes of the audiences with noise."""
+
+    kind = "release_counts"
+    title = gettext("Counts with noise")
+    queue = "interactive"
+    deed = gettext("release counts")
+
+    def check(self, session: "Transaction") -> None:
+        """Say how to install what it needs, and that there is no budget."""
+        super().check(session)
+        privacy_extra.require()
+        if not ledger.is_on(session):
+            text = gettext(
+                "There is no privacy budget; ask an operator to set RETENTION_PRIVACY_BUDGET, such "
+                "as 1."
+            )
+            raise Refused(text)
 
 
 class Digest(OfSome):
@@ -466,6 +511,23 @@ class DataQuality(Request):
     kind = "data_quality"
     title = gettext("Data quality")
     deed = gettext("see how good the data is")
+
+
+class Pictures(Request):
+    """Look at the pictures of products that are new or could not be used before."""
+
+    kind = "pictures"
+    title = gettext("Pictures")
+    queue = "training"
+    deed = gettext("look at pictures of products")
+    names_customers = False
+    outlasts_erasures = True
+
+    def check(self, session: "Transaction") -> None:
+        """Say how to switch pictures on, and how to install what they need."""
+        super().check(session)
+        pictures_extra.require_setting(session.settings)
+        pictures_extra.require()
 
 
 class RecommendReport(Anonymous):

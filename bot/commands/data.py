@@ -8,7 +8,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, group, request
 from retention.errors import BadInput
 from retention.lake.importing import quarantine
 from retention.text import gettext
-from workers.job_requests import DataQuality
+from workers.job_requests import DataQuality, Pictures
 
 REASON = option("--reason", gettext("Only the rows with this reason."), metavar="WORDS")
 
@@ -36,6 +36,19 @@ def _write_html(call: Call, data: dict[str, Any], html: Path | None = None) -> N
 def show(call: Call, html: Path | None = None) -> DataQuality:
     """Queue the data quality report."""
     return request(DataQuality)
+
+
+@COMMAND.command(
+    "pictures",
+    request=Pictures,
+    help=gettext(
+        "Look at the pictures of products, for lists with new items: which are new, and which "
+        "cannot be used."
+    ),
+)
+def look_at_pictures(call: Call) -> Pictures:
+    """Queue a look at new pictures."""
+    return request(Pictures)
 
 
 @COMMAND.command(

@@ -1,26 +1,62 @@
 """What is stored and for how long, and what was decided about a customer."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bot.commands.parameters import CUSTOMER, TO_READ, TO_WRITE, integer, option
-from bot.commands.tree import TERMINAL, Answer, Call, command, group, request
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command, group, request
 from retention import clock
 from retention.db.audit import record
 from retention.errors import BadInput
 from retention.paths import create_private_file
+from retention.privacy import ledger
 from retention.privacy.periods import PERIODS
 from retention.text import gettext
-from workers.job_requests import Why
+from workers.job_requests import ReleaseCounts, Why
 
 PRIVACY = group("privacy", default="periods")
 
 
 @PRIVACY.command("periods", role="viewer", help=gettext("How long is what kept, and why."))
 def periods(call: Call) -> Answer:
-    """Show how long each kind of data is kept."""
-    return Answer("bot/periods", {"periods": [period.as_dict() for period in PERIODS]})
+    """Show how long each kind of data is kept, and the privacy budget if there is one."""
+    with call.database.reading() as session:
+        budget = ledger.summary(session) if ledger.is_on(session) else None
+    kept = [period.as_dict() for period in PERIODS]
+    return Answer("bot/periods", {"periods": kept, "budget": budget})
+
+
+@PRIVACY.command(
+    "budget",
+    role="viewer",
+    help=gettext("The privacy budget of this week, what used it, and the last releases."),
+)
+def budget(call: Call) -> Answer:
+    """Show the budget and the ledger."""
+    with call.database.reading() as session:
+        return Answer("privacy/budget", ledger.summary(session))
+
+
+def write_counts(call: Call, data: dict[str, Any], csv: Path | None = None, **_: Any) -> None:
+    """Write the released counts to a file."""
+    if csv:
+        csv.write_text(ledger.figures_csv(data["figures"]), encoding="utf-8", newline="")
+
+
+@PRIVACY.command(
+    "release",
+    request=ReleaseCounts,
+    after=write_counts,
+    help=gettext(
+        "Release the number of customers of each audience, rounded for privacy, once a week."
+    ),
+)
+@option("--csv", gettext("Also write them to a file."), TO_WRITE, "FILE", cls=TerminalOption)
+def release(call: Call, csv: Path | None = None) -> ReleaseCounts:
+    """Queue the release of the audiences' counts."""
+    return request(ReleaseCounts)
 
 
 @PRIVACY.command(

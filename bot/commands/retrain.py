@@ -4,10 +4,19 @@ from typing import Any, get_args
 
 import click
 
-from bot.commands.parameters import ACTIVE_WITHIN, DATE, DURATION, HORIZON, choice, integer, option
+from bot.commands.parameters import (
+    ACTIVE_WITHIN,
+    DATE,
+    DURATION,
+    HORIZON,
+    choice,
+    integer,
+    number_between,
+    option,
+)
 from bot.commands.tree import Call, command, request
 from retention.text import gettext
-from workers.job_requests import BLEND, RECOMMENDERS, Estimator, Retrain
+from workers.job_requests import BLEND, CHURN_MODELS, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
 RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
@@ -28,7 +37,7 @@ RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
 @option(
     "--model",
     gettext("The kind of model; `help models` lists the names."),
-    choice(*dict.fromkeys(ESTIMATORS + RECOMMENDER_NAMES)),
+    choice(*dict.fromkeys(CHURN_MODELS + RECOMMENDER_NAMES)),
     "NAME",
     default="auto",
 )
@@ -46,6 +55,12 @@ RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
     gettext("Search with at most so many fits: repeatable whatever the machine."),
     integer(),
     "N",
+)
+@option(
+    "--epsilon",
+    gettext("The privacy loss of --model private: less is more private, and less accurate."),
+    number_between(0.1, 10),
+    "E",
 )
 def COMMAND(call: Call, models: tuple[str, ...], **fields: Any) -> Retrain:
     """Queue the training of new models."""

@@ -26,6 +26,7 @@ SUMMARIES = {
     "retrain": gettext(
         "Train new models on the history before the cutoff and promote them where they are better."
     ),
+    "federate": gettext("Train one churn model with other shops' desks; no rows leave this one."),
     "models": gettext("Which models there are, and which one is used."),
     "evaluate": gettext("How good a model is on what came true, beside simple baselines."),
     "score": gettext(
@@ -117,7 +118,9 @@ FILES = {
     "reports": ("digest", "report", "calendar"),
 }
 _SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}
-_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys", "titles", "doctor", "export"}
+_TERMINAL_ONLY = _SET_UP | {
+    *("identity", "evaluate", "federate", "posts", "keys", "titles", "doctor", "export")
+}
 
 
 def surfaces_of(name: str) -> frozenset[str]:

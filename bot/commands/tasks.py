@@ -169,6 +169,7 @@ TASKS = {
     "source resume": _task(gettext("Resume a source of data"), "source resume orders"),
     "source remove": _task(gettext("Remove a source of data"), "source remove orders"),
     "data show": _task(gettext("Check the data"), "data"),
+    "data pictures": _task(gettext("Look at pictures of products"), "data pictures"),
     "status": _task(gettext("See whether everything works"), "status"),
     "jobs list": _task(gettext("See running and past jobs"), "jobs", "jobs list --limit 20"),
     "jobs cancel": _task(gettext("Cancel a job"), "jobs cancel 3f9a2c"),
@@ -211,6 +212,10 @@ TASKS = {
         gettext("Choose a language"), "language", "language en", "language en --for channel"
     ),
     "privacy periods": _task(gettext("See how long what is kept"), "privacy"),
+    "privacy budget": _task(gettext("See the privacy budget"), "privacy budget"),
+    "privacy release": _task(
+        gettext("Release the sizes of audiences, rounded for privacy"), "privacy release"
+    ),
     "why": _task(gettext("See what was decided about a customer"), "why 1243"),
     "forget": _task(gettext("Erase a customer"), "forget 1243"),
     "help": _task(gettext("See what you can do"), "help", "help sweep"),

@@ -20,12 +20,13 @@ from retention.connect.readers import api_keys
 from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.errors import BadInput
-from retention.privacy import pseudonym
+from retention.privacy import ledger, pseudonym
 from retention.text import gettext
 
 log = logging.getLogger(__name__)
 
 CUSTOMERS, AUDIENCES, OPENAPI = "/v1/customers/", "/v1/audiences/", "/v1/openapi.json"
+COUNTS = "/v1/audience-counts"
 PREFIXES = (CUSTOMERS, AUDIENCES)
 OPENAPI_FILE = Path(__file__).with_name("openapi.json")
 CALLS_PER_MINUTE = 120  # of one key
@@ -56,7 +57,7 @@ class ReadApi:
 
     def _answer(self, request: Request) -> Reply:
         path = request.path
-        prefix = CUSTOMERS if path.startswith(CUSTOMERS) else AUDIENCES
+        prefix = next((each for each in PREFIXES if path.startswith(each)), COUNTS)
         with self._database.reading() as session:
             key = api_keys.verified(session, request.header("authorization"))
         if key is None:
@@ -68,6 +69,8 @@ class ReadApi:
         with self._database.transaction() as session:
             if prefix == CUSTOMERS:
                 return _customer(session, key.name, path.removeprefix(CUSTOMERS))
+            if prefix == COUNTS:
+                return _counts(session, key.name)
             return _audience(session, key.name, path.removeprefix(AUDIENCES), request.query)
 
 
@@ -79,6 +82,20 @@ def _customer(session: Transaction, key: str, customer_id: str) -> Reply:
     subject = pseudonym(session.settings.key, found["customer_id"])
     record(session, f"key:{key}", "api.customer", subject, clock.now(), {})
     return json_reply(200, found)
+
+
+def _counts(session: Transaction, key: str) -> Reply:
+    """Return the sizes of the audiences as they were released; a reader never spends the budget."""
+    now = clock.now()
+    found = ledger.find(session, ledger.AUDIENCES, ledger.week_of(session, now))
+    if found is None:
+        text = gettext("no counts are released this week; /retention privacy release releases them")
+        return error_reply(404, text)
+    record(session, f"key:{key}", "api.counts", found.period, now, {})
+    names = ("name", "value", "low", "high")
+    counts = [{name: figure[name] for name in names} for figure in found.figures]
+    released = {"week": found.period, "released_at": found.at.isoformat(), "audiences": counts}
+    return json_reply(200, released)
 
 
 def _audience(session: Transaction, key: str, name: str, query: str) -> Reply:

@@ -106,6 +106,7 @@ class Site:
             ("GET", event_api.SCRIPT): Route(self.event_api.script),
             ("GET", read_api.CUSTOMERS): read,
             ("GET", read_api.AUDIENCES): read,
+            ("GET", read_api.COUNTS): read,
             ("GET", read_api.OPENAPI): Route(self.read_api.openapi),
             ("POST", shop_webhooks.PATH): Route(
                 self.shop_webhooks.handle, shop_webhooks.MAX_BODY_BYTES

@@ -14,7 +14,7 @@ from zipfile import ZIP_DEFLATED
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from retention.churn import calibration, estimators, text_gate, tuning
+from retention.churn import calibration, estimators, private, text_gate, tuning
 from retention.churn.evaluation import rolling, uncertainty
 from retention.churn.lost_margin import derived_tiers
 from retention.churn.model_selection import CandidateSet, select_candidates
@@ -23,6 +23,7 @@ from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
+from retention.privacy import descent
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 from retention.window import DEFAULT, Window
@@ -42,6 +43,7 @@ ALLOWED = frozenset(
         "retention.churn.estimators.signed_log",
         "retention.churn.estimators.take_columns",
         "retention.churn.hazards.Survival",
+        "retention.churn.private.public_scale",
         "retention.churn.quadratic.Quadratic",
         "sklearn._loss._loss.CyHalfBinomialLoss",
         "sklearn._loss.link.Interval",
@@ -211,6 +213,8 @@ def fit(
     progress: Progress = silent,
 ) -> TrainedChurn:
     """Select, calibrate and fit a model on a training set."""
+    if model == private.PRIVATE:
+        return _fit_private(training, seed)
     training = text_gate.without_useless_texts(training)
     selection = select_candidates(training)
     X, y = training.stacked(training.columns)
@@ -265,6 +269,30 @@ def fit(
         calibration=_calibration_note(training, method, origins) + _season_note(training),
         parameters=_parameters(training, y, evaluated, tuned),
         comparison_note=comparison,
+    )
+
+
+def _fit_private(training: TrainingSet, seed: int) -> TrainedChurn:
+    """Fit with differential privacy; nothing that is stored is exact about the customers."""
+    settings = training.settings.get(private.PRIVATE, {})
+    epsilon = private.checked_epsilon(settings)
+    member = private.fit(training.without_doubted(training.snapshots), epsilon)
+    return TrainedChurn(
+        model=estimators.LogOdds([member], [1.0]),
+        estimator=private.PRIVATE,
+        columns=private.COLUMNS,
+        reference=private.TYPICAL,
+        cutoff=training.cutoff,
+        horizon_days=training.horizon_days,
+        active_within_days=training.active_within_days,
+        rung=gettext("Differentially private logistic regression."),
+        train_rows=0,
+        seed=seed,
+        calibration=gettext("none: it would cost a part of the privacy budget"),
+        parameters={
+            "settings": {private.PRIVATE: dict(settings)},
+            "privacy": {"epsilon": epsilon, "delta": descent.DELTA},
+        },
     )
 
 

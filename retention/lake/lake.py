@@ -88,6 +88,7 @@ class Lake:
         self.derives_relations = False  # from addresses and referral codes
         self.memory_gb: float | None = None  # for DuckDB, which then uses the disk
         self.scratch = scratch
+        self.uses_pictures = False  # of products, for lists of new items
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
         self._tables = delta_store.TableCache(root)
@@ -118,6 +119,7 @@ class Lake:
         lake.own_titles = partial(own_titles, settings)
         lake.derives_relations = settings.derive_relations
         lake.memory_gb = settings.memory_gb
+        lake.uses_pictures = bool(settings.product_pictures)
         return lake
 
     @cached_property

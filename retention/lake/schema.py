@@ -248,6 +248,18 @@ TEXT_SIGNALS = Table(  # follow from the texts: retention.texts
     key=("text_id",),
     importable=False,
 )
+PICTURES = Table(  # follow from the pictures of the items: retention.pictures
+    "pictures",
+    (
+        _column("item_id*", "text", "which item"),
+        _column("address", "text", "where its picture was read: a web address or a file's name"),
+        _column("digest", "text", "SHA-256 of the picture"),
+        _column("vector", "text", "what it looks like, 1344 numbers of 16 bits in base64"),
+        _column("problem", "text", "code of why it cannot be used; missing: it can"),
+    ),
+    key=("item_id",),
+    importable=False,
+)
 SCORES = Table(
     "scores",
     (
@@ -331,12 +343,14 @@ LISTS = Table(  # stored in SQL, not in the lake (retention.audiences.lists)
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        *(EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, TEXTS, TEXT_SIGNALS, SCORES, LINKS),
+        *(EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED),
+        *(TEXTS, TEXT_SIGNALS, PICTURES, SCORES, LINKS),
     )
 }
 # Tables with a history, and the time by which `before` and `since` select their rows.
 TIMES = {"events": "occurred_at", "texts": "occurred_at", "text_signals": "occurred_at"}
 TIMES |= {"treatments": "sent_at"}
+ITEM_PICTURES = ("image_url", "image", "picture")  # attributes of an item; the first there counts
 # Texts that may name other customers, too.
 FREE_TEXTS = {"events": "query", "texts": "text"}
 _TEXT_CONTENT = "concat_ws(chr(31), customer_id, kind, epoch_us(occurred_at), text)"

@@ -173,7 +173,7 @@ PERIODS = (
     Period(
         "audit",
         gettext("who decided what, and when"),
-        ("audit",),
+        ("audit", "privacy_releases"),
         _FOR_GOOD,
         gettext("decisions can be checked"),
     ),

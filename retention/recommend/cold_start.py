@@ -15,9 +15,15 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.evaluation.evaluation_context import Snapshot
-from retention.recommend.matrices import ones_at, positions, restore_sparse, sparse_arrays
+from retention.recommend.item_similarity import looks_of, text_similarity
+from retention.recommend.matrices import (
+    drop_prefix,
+    positions,
+    restore_sparse,
+    row_entries,
+    sparse_arrays,
+)
 from retention.recommend.models.base import Segments, SideInformation
-from retention.recommend.models.neighbours import text_vectoriser
 from retention.recommend.models.popularity import SegmentPopular
 from retention.recommend.ranking.features import Interactions
 from retention.recommend.ranking.ranker import POPULARITY_PRIOR
@@ -29,8 +35,6 @@ if TYPE_CHECKING:
 BEST, MAX_SEGMENTS = 100, 300  # items per segment; segments
 NEW_DAYS = 56  # since the first sale, or never sold
 MAX_NEW_ITEMS = 2_000  # items
-NEAREST = 10  # similar known items of each new one
-MIN_SIMILARITY = 0.2  # cosine; below, texts only share a few letters
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class ColdStart:
     `labels`: segments: ``channel:web``, ``region:north``, ``first:tea``.
     `best`: positions of items, −1 if there are fewer.
     `share`: share of each item in the segment's sales.
+    `similarity`: of (known items × new items), by text and picture.
+    `looks`: the part of it that comes from pictures.
     """
 
     labels: np.ndarray
@@ -47,11 +53,21 @@ class ColdStart:
     share: np.ndarray
     new_items: np.ndarray
     similarity: csr_matrix
+    looks: csr_matrix
 
     @cached_property
     def known_to_new(self) -> csr_matrix:
         """Similarities of (new items × known items)."""
         return csr_matrix(self.similarity.T)
+
+    def look_of(self, new_item: int, known_item: int) -> float:
+        """Return the part of a similarity that comes from pictures."""
+        known, parts = row_entries(self._looks_of_new, new_item)
+        return float(parts[known == known_item].sum())
+
+    @cached_property
+    def _looks_of_new(self) -> csr_matrix:
+        return csr_matrix(self.looks.T)
 
     def popular(self, labels: Sequence[Sequence[str]], items: int) -> csr_matrix:
         """Return mean item shares over known segments. Empty without any."""
@@ -74,14 +90,17 @@ class ColdStart:
         """Return the arrays for the artefact."""
         segments = {"labels": self.labels, "best": self.best, "share": self.share}
         fresh = {"fresh": np.array(self.new_items, dtype=str)}
-        return segments | fresh | sparse_arrays(self.similarity)
+        looks = {f"looks.{name}": part for name, part in sparse_arrays(self.looks).items()}
+        return segments | fresh | sparse_arrays(self.similarity) | looks
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Rebuild from stored arrays."""
         fresh = arrays["fresh"].astype(object)
         alike = restore_sparse(arrays, len(fresh))
-        return cls(arrays["labels"], arrays["best"], arrays["share"], fresh, alike)
+        pictures = drop_prefix(arrays, "looks.")  # earlier versions stored none
+        looks = restore_sparse(pictures, len(fresh)) if pictures else csr_matrix(alike.shape)
+        return cls(arrays["labels"], arrays["best"], arrays["share"], fresh, alike, looks)
 
 
 def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart:
@@ -95,8 +114,12 @@ def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart
     popularity = SegmentPopular().fit(interactions.liked, side=side)
     best, share = _best(popularity.within_)
     new_ids = find_new_items(now, items)
-    similarity = _similarity(interactions.item_stats.items, new_ids, items)
-    return ColdStart(popularity.labels_, best, share, new_ids, similarity)
+    similarity = text_similarity(interactions.item_stats.items, new_ids, items)
+    looks = csr_matrix(similarity.shape, dtype=np.float32)
+    if lake.uses_pictures:
+        looks = looks_of(lake, new_ids, interactions, items)
+    both = csr_matrix(similarity + looks)
+    return ColdStart(popularity.labels_, best, share, new_ids, both, looks)
 
 
 def _largest(side: SideInformation) -> SideInformation:
@@ -135,37 +158,6 @@ def find_new_items(now: Snapshot, items: Catalogue) -> np.ndarray:
         if item not in known and item in items.titles and item not in items.barred
     ]
     return np.array(sorted(new_ids[:MAX_NEW_ITEMS]), dtype=object)
-
-
-def _similarity(known: np.ndarray, new_ids: np.ndarray, items: Catalogue) -> csr_matrix:
-    """Return the known items most similar to new ones.
-
-    Similarity is the cosine of TF-IDF of character n-grams. `models.content` uses the same texts.
-    """
-    empty = csr_matrix((len(known), len(new_ids)), dtype=np.float32)
-    if not len(new_ids) or not len(known):
-        return empty
-    vectoriser = text_vectoriser()
-    try:
-        new_texts = csr_matrix(
-            vectoriser.fit_transform(text.casefold() for text in items.texts_of(new_ids))
-        )
-    except ValueError:  # no texts
-        return empty
-    # many items share a text: each is compared once
-    known_texts = [text.casefold() for text in items.texts_of(known)]
-    texts, place = np.unique(np.array(known_texts, dtype=object), return_inverse=True)
-    by_text = csr_matrix(new_texts @ csr_matrix(vectoriser.transform(texts)).T)  # new × texts
-    by_text.data[by_text.data < MIN_SIMILARITY] = 0
-    by_text.eliminate_zeros()
-    items_of_texts = ones_at(place, np.arange(len(known)), (len(texts), len(known)))
-    similarity = csr_matrix(by_text @ items_of_texts)  # new × known
-    similarity.sort_indices()  # equally similar items in their own order
-    row = np.repeat(np.arange(similarity.shape[0]), np.diff(similarity.indptr))
-    order = np.lexsort((-similarity.data, row))
-    nearest = order[np.arange(similarity.nnz) - similarity.indptr[row] < NEAREST]
-    entries = similarity.data[nearest], (similarity.indices[nearest], row[nearest])
-    return csr_matrix(entries, shape=empty.shape)
 
 
 BY_FRIENDS, BY_SEGMENT = "social", "popular_segment"

@@ -102,6 +102,7 @@ SOURCES = (
     "popular_segment",
     "popular",
     "new_item",
+    "looks_like",
     "catalogue",
     "due",
     "new",

@@ -303,10 +303,13 @@ def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -
         item_id = str(cold.new_items[at])
         if len(fillers) < count and affinity[at] > 0 and item_id not in context.assortment.barred:
             neighbours, alike = row_entries(cold.known_to_new, at)
-            nearest = neighbours[int(np.argmax(alike * liked[neighbours]))]
+            place = int(np.argmax(alike * liked[neighbours]))
+            nearest = neighbours[place]
             title = context.items.readable_title(str(context.sources.item_stats.items[nearest]))
-            reason = gettext("new, and much like {title}").format(title=title)
-            fillers.append((item_id, "new_item", reason))
+            source, reason = "new_item", gettext("new, and much like {title}")
+            if cold.look_of(at, nearest) > alike[place] / 2:
+                source, reason = "looks_like", gettext("new, looks like {title}")
+            fillers.append((item_id, source, reason.format(title=title)))
     return fillers
 
 

@@ -6,12 +6,14 @@ Earlier snapshots with known outcomes serve as origins.
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from retention.churn.estimators import RFM, SIMPLE
+from retention.churn import private
+from retention.churn.estimators import ESTIMATORS, RFM, SIMPLE
 from retention.churn.evaluation.classification_metrics import metrics, reliability
 from retention.churn.evaluation.evaluate import baseline_metrics
 from retention.churn.evaluation.segments import by_segment
@@ -219,6 +221,23 @@ def backtest_origins(
     return pairs
 
 
+def price_of_privacy(training: TrainingSet, result: BacktestResult) -> dict[str, float | None]:
+    """Compare a private model's log-loss with that of the same model without noise."""
+    cutoffs = {origin.test.cutoff for origin in result.origins}
+    plain = replace(training, settings={private.PRIVATE: {"epsilon": inf}})
+    pairs = [pair for pair in backtest_origins(plain) if pair[0].cutoff in cutoffs]
+    if not pairs:
+        return {"log_loss": None, "plain_log_loss": None}
+    losses = [
+        log_losses(test.labels, fit(before, model=private.PRIVATE).predict(test))
+        for test, before in pairs
+    ]
+    return {
+        "log_loss": result.details["pooled"]["log_loss"],
+        "plain_log_loss": float(np.concatenate(losses).mean()),
+    }
+
+
 def same_recipe(first: TrainedChurn, second: TrainedChurn) -> bool:
     """Whether two models differ only in their training data."""
     return _recipe(first) == _recipe(second)
@@ -244,8 +263,11 @@ def _evaluate_origins(
         if test.churned is None or not 0 < test.churned.sum() < len(test.churned):
             continue
         try:
-            recipe = replace(before, settings=settings_of(trained))
-            refitted = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
+            if trained.cutoff <= test.cutoff:  # trained with other desks, on older data only
+                refitted = trained
+            else:
+                recipe = replace(before, settings=settings_of(trained))
+                refitted = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
         except TooLittleData:  # one class only, that early
             break
         of_champion = _champion_probabilities(champion, trained, test, before)
@@ -266,7 +288,7 @@ def _champion_probabilities(
         return None, False
     if champion.cutoff <= test.cutoff:
         return champion.predict(test), True
-    if same_recipe(champion, trained):
+    if same_recipe(champion, trained) or champion.estimator not in (*ESTIMATORS, private.PRIVATE):
         return None, False
     before = replace(before, columns=champion.columns, settings=settings_of(champion))
     recipe = fit(before, model=champion.estimator, seed=champion.seed)

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from retention.churn import targets
+from retention.churn import private, targets
 from retention.churn.drift import reference_profiles
 from retention.churn.evaluation.segments import customer_attributes
 from retention.churn.model import TrainedChurn, fit, with_tiers
-from retention.churn.training_set import build_training_set, exclude_doubted_labels
+from retention.churn.training_set import TrainingSet, build_training_set, exclude_doubted_labels
 from retention.churn.tuning import Budget
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
@@ -27,6 +27,7 @@ from retention.window import Window
 if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.recommend import TrainedRecommender
+    from retention.registry.backtest import BacktestResult
 
 SEED = 0
 
@@ -66,6 +67,7 @@ class RetrainRequest:
     `doubted`: labels to exclude, see `retention.feedback`.
     `heard`: responses to recommendations, see `retention.recommend.training.train`.
     `tune_fits`: limit in fits. Without both limits nothing is tuned.
+    `epsilon`: privacy loss of a private churn model.
     """
 
     cutoff: datetime
@@ -77,6 +79,7 @@ class RetrainRequest:
     heard: Any = None
     tune_seconds: float | None = None
     tune_fits: int | None = None
+    epsilon: float | None = None
 
 
 def churn(
@@ -93,7 +96,7 @@ def churn(
 
     Raises `BadInput, TooLittleData`: see `retention.churn.training_set.build_training_set`.
     """
-    from retention.registry.backtest import backtest
+    from retention.registry.backtest import backtest, price_of_privacy
 
     training = build_training_set(
         lake, cutoff=request.cutoff, window=request.window, progress=part(progress, 0, 3)
@@ -101,13 +104,16 @@ def churn(
     undoubted = exclude_doubted_labels(training, request.doubted)
     tunes = request.tune_seconds or request.tune_fits
     budget = Budget(request.tune_seconds, request.tune_fits) if tunes else None
-    model = request.model
+    model, is_private = request.model, request.model == private.PRIVATE
+    if is_private:
+        own = {private.PRIVATE: {"epsilon": request.epsilon}}
+        undoubted, budget = replace(undoubted, settings=own), None
     trained = fit(undoubted, model=model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
-    trained = with_tiers(trained, lake, load_policy(settings).list.customers)
-    progress(2, 3, gettext("Learning purchase intent"))
-    parameters = trained.parameters
-    intent = targets.fit_intent(lake, training, trained.columns)
-    trained = replace(trained, parameters={**parameters, targets.PARAMETER: intent})
+    if not is_private:  # tiers and purchase intent are exact about the customers
+        trained = with_tiers(trained, lake, load_policy(settings).list.customers)
+        progress(2, 3, gettext("Learning purchase intent"))
+        intent = targets.fit_intent(lake, training, trained.columns)
+        trained = replace(trained, parameters={**trained.parameters, targets.PARAMETER: intent})
     champion_model = _load_champion(churn_model, settings, champion)
     result = backtest(
         training,
@@ -117,11 +123,28 @@ def churn(
         progress=part(progress, 2, 3),
     )
     progress(1, 1, gettext("Saving the model"))
+    privacy = None
+    if is_private:
+        privacy = {**trained.parameters["privacy"], **price_of_privacy(training, result)}
+    return judged(settings, lake, request, training, trained, result, privacy)
+
+
+def judged(
+    settings: Settings,
+    lake: "Lake",
+    request: RetrainRequest,
+    training: TrainingSet,
+    trained: TrainedChurn,
+    result: "BacktestResult",
+    privacy: dict[str, Any] | None = None,
+) -> RetrainResult:
+    """Save a churn model with the figures of its backtest, and with the price of its privacy."""
     figures = result.as_dict()
     learned = {"calibration": trained.calibration, "train_rows": trained.train_rows}
     row = _row("churn", trained, lake, request)
     row.active_within_days = request.window.active_within_days
-    row.parameters, row.features = {**parameters, **learned}, list(trained.columns)
+    stored = {name: one for name, one in trained.parameters.items() if name != targets.PARAMETER}
+    row.parameters, row.features = {**stored, **learned}, list(trained.columns)
     row.metrics = {
         **(figures["metrics"] or {}),
         **figures,
@@ -129,10 +152,27 @@ def churn(
         "reference": reference_profiles(training, trained),
         "segments": result.by_segment(customer_attributes(lake)),
     }
+    if privacy is not None:
+        note = _price_note(privacy)
+        row.rung, row.metrics = note, {**row.metrics, "privacy": privacy, "selection_note": note}
     save(settings, row, trained.to_bytes())
     summary = {key: figures[key] for key in ("metrics", "baselines", "base_rate", "customers")}
     summary |= {"checks": [asdict(check) for check in result.checks], **learned}
     return RetrainResult(row, result.promote, result.why, summary)
+
+
+def privacy_note(privacy: dict[str, Any]) -> str:
+    """Return a sentence on the privacy loss of a model."""
+    text = gettext("Differentially private for each customer: ε = {epsilon:g}, δ = {delta:g}.")
+    return text.format(**privacy)
+
+
+def _price_note(privacy: dict[str, Any]) -> str:
+    note = privacy_note(privacy)
+    if privacy["log_loss"] is None:
+        return note
+    price = gettext("Log-loss {log_loss:.4f}; the same model without noise {plain_log_loss:.4f}.")
+    return f"{note} {price.format(**privacy)}"
 
 
 def _row(

@@ -22,6 +22,7 @@ from retention.db import Database
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput, Refused
+from retention.federation import FEDERATED
 from retention.lake.importing import quarantine
 from retention.lake.importing.quarantine_reasons import by_code, by_text
 from retention.privacy import pseudonym
@@ -357,6 +358,11 @@ def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
             "hold-out of campaigns, not by this score."
         ),
         gettext(
+            "It was learned from the customers of several shops and holds for this one's, as long "
+            "as they are alike."
+        )
+        if row.estimator == FEDERATED
+        else gettext(
             "It was learned from this shop's customers and holds for them, as long as "
             "they and the season stay alike."
         ),

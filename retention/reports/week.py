@@ -95,6 +95,16 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
     )
 
 
+def capped_sales(lake: "Lake", since: datetime, until: datetime, cap: int) -> int:
+    """Sum up the sales in whole units, of each customer between 0 and ``cap``."""
+    events = lake.table("events", before=until)
+    is_recent = events.occurred_at.epoch_seconds() >= int(since.timestamp())
+    is_counted = (events.event_type == "purchase", events.customer_id.notnull(), is_recent)
+    each = events.filter(*is_counted).group_by("customer_id").aggregate(spend=events.amount.sum())
+    spend = each.spend.execute().fillna(0.0)
+    return int(spend.clip(0, cap).round().sum())
+
+
 def _week_starts(lake: "Lake", until: datetime) -> list[datetime]:
     """Return the first moments of the last weeks by the shop's clock, newest first."""
     local = lake.local(until)

@@ -166,6 +166,42 @@ QUOTE = {"customer": "G2VX-HM34", "text": "The parcel came two weeks late …", 
 THEME = {"number": 3, "title": "late parcel, still waiting, two weeks", "texts": 14, "before": 8}
 THEME |= {"phrases": ["late parcel", "still waiting", "two weeks"], "name": "", "customers": 13}
 THEME |= {"complaints": 12, "revenue_at_risk": 1790.0, "quotes": [QUOTE] * 3}
+RELEASED = {
+    "subject": "audiences",
+    "period": "2017-W40",
+    "by": "U0ANALYST",
+    "epsilon": 0.25,
+    "delta": 0.0,
+    "at": AT,
+    "figures": [
+        {"name": "vips", "unit": "customers", "value": 412, "low": 388, "high": 436},
+        {"name": "sleepers", "unit": "customers", "value": 6, "low": 0, "high": 30},
+    ],
+}
+NOISY_DIGEST = {
+    **RELEASED,
+    "subject": "digest",
+    "last_day": AT,
+    "quiet_days": 28,
+    "cap": 500,
+    "currency": "USD",
+    "figures": [
+        {"name": "active", "unit": "customers", "value": 1_412, "low": 1_376, "high": 1_448},
+        {"name": "lapsed", "unit": "customers", "value": 61, "low": 25, "high": 97},
+        {"name": "sales", "unit": "money", "value": 48_310, "low": 30_330, "high": 66_290},
+    ],
+}
+PRIVACY_BUDGET = {
+    "budget": 1.0,
+    "spent": 0.25,
+    "cost": 0.25,
+    "until": AT,
+    "releases": [
+        RELEASED,
+        {**RELEASED, "subject": "model", "period": "20170904-51", "epsilon": 2.0},
+    ],
+}
+
 VOICES = {"since": AT, "until": AT, "known": 412, "needed": 60, "texts": 31, "customers": 28}
 VOICES |= {"before": 22, "revenue_at_risk": 2410.0, "themes": [THEME] * 12, "currency": "USD"}
 VOICES |= {
@@ -325,7 +361,14 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/definition": {"definition": DEFINITION, "changed": True, "retired": VERSION},
         "bot/certificate": {},
         "bot/erased": {},
-        "bot/periods": {"periods": [period.as_dict() for period in PERIODS]},
+        "bot/periods": {
+            "periods": [period.as_dict() for period in PERIODS],
+            "budget": PRIVACY_BUDGET,
+        },
+        "privacy/budget": PRIVACY_BUDGET,
+        "privacy/released": RELEASED,
+        "privacy/released_file": RELEASED,
+        "digest/noisy": NOISY_DIGEST,
         "bot/forgotten": {"number_of_ids": 2, "erased": ERASED, "platforms": PLATFORMS},
         "bot/brand": BRAND,
         "bot/policy": POLICY,
@@ -426,6 +469,8 @@ def samples() -> dict[str, dict[str, Any]]:
         "voices/week": VOICES,
         "voices/quotes": VOICES,
         "voices/renamed": {"number": 3, "name": "Late parcels", "phrases": THEME["phrases"]},
+        "data/pictures": {"items": 412, "read": 38, "waiting": 3, "is_catalogue": True, "shown": 10}
+        | {"skipped": [{"item_id": f"SKU-<{n}>", "problem": "damaged"} for n in range(12)]},
         "report/programme": PROGRAMME,
         "talk/ran": TALK,
         "talk/heard": {

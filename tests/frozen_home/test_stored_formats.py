@@ -16,7 +16,7 @@ FORMATS, HASHES = golden("stored_formats"), golden("hashes")
 KEY = HASHES["key"]
 # Types that models of later versions need, and that are no moved old ones. Add one only with a new
 # kind of model.
-NEW_TYPES = {"retention.churn.estimators.select_columns"}
+NEW_TYPES = {"retention.churn.estimators.select_columns", "retention.churn.private.public_scale"}
 
 
 def includes(new: Any, old: Any) -> bool:

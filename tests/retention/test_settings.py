@@ -156,12 +156,14 @@ BAD_VALUES = {
     "now": ("xyz", "2026-03-01T09:00"),
     "demo": ("maybe", "true or false"),
     "derive_relations": ("perhaps", "true or false"),
+    "privacy_budget": ("-1", "a number from 0 to 100"),
+    "privacy_spend": ("0", "a number above 0"),
 }
 # Any text is valid, or the command that uses the setting checks it.
 FREE_TEXT = {
     *("lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop"),
     *("team_id", "policy", "ask_model", "events_public_key", "brand", "secrets_elsewhere"),
-    *("mail_connection", "backup_recipient", "admin_channel"),
+    *("mail_connection", "backup_recipient", "admin_channel", "product_pictures"),
 }
 
 

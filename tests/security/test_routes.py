@@ -32,6 +32,7 @@ ROUTES = {
     ("GET", "/o/"): UNKNOWN,
     ("GET", "/v1/customers/"): CLOSED,
     ("GET", "/v1/audiences/"): CLOSED,
+    ("GET", "/v1/audience-counts"): CLOSED,
     ("POST", "/redemptions"): CLOSED,
     ("POST", "/hooks/"): CLOSED,
     ("POST", "/events"): CLOSED,

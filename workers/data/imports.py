@@ -3,7 +3,6 @@
 import tomllib
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, get_args
 from zoneinfo import ZoneInfo
 
@@ -27,6 +26,7 @@ from retention.errors import BadInput, Conflict
 from retention.lake.importing import mapping
 from retention.lake.importing.import_files import import_files
 from retention.lake.importing.quarantine_reasons import ReasonCode
+from retention.lake.reading.archives import scratch_folder
 from retention.lake.reading.sources import accept_any, expand_paths
 from retention.lake.schema import LISTS
 from retention.progress import Progress, silent
@@ -118,8 +118,8 @@ def _import_calls(
         text = gettext("Recorded calls are imported alone, without other files, a map or a query.")
         raise BadInput(text, field="files")
     rows = transcribe_calls(paths, ZoneInfo(database.settings.timezone), progress)
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "recorded_calls.csv")
+    with scratch_folder() as folder:
+        file = folder / "recorded_calls.csv"
         rows.to_csv(file, index=False)
         return import_files(lake, database, database.settings, "texts", [str(file)])
 

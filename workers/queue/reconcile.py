@@ -23,13 +23,14 @@ from retention.db.tables import (
     StoredClick,
     Thread,
 )
+from retention.pictures import extra as pictures_extra
 from retention.privacy.periods import keep
 from retention.settings import Settings
 from retention.text import gettext
 from workers import languages
 from workers.app import make_app
 from workers.delivery import outbox
-from workers.job_requests import Tidy
+from workers.job_requests import Pictures, Tidy
 from workers.queue import broker, completion, heartbeat, jobs, live_processes
 from workers.queue.quotas import OPEN
 
@@ -189,6 +190,11 @@ def _tidy_lake(database: Database, night: date) -> None:
         key = f"tidy:{database.settings.team_id}:{night}"
         submitted = jobs.submit_due(session, Tidy(), key)
     jobs.wake_all(database.settings, submitted.new)
+    if database.settings.product_pictures and pictures_extra.is_installed():
+        with database.transaction() as session:
+            key = f"pictures:{database.settings.team_id}:{night}"
+            submitted = jobs.submit_due(session, Pictures(), key)
+        jobs.wake_all(database.settings, submitted.new)
 
 
 def _is_hopeless(job: Job) -> bool:

@@ -58,6 +58,7 @@ SHARED = {
     "programme_report": "reports.figures",
     "promises_report": "reports.figures",
     "recommend_report": "models.model_reports",
+    "release_counts": "reports.releases",
     "sales": "reports.figures",
     "shop_reconcile": "shops.nightly_check",
     "tidy": "data.lake_upkeep",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from retention.campaigns.message.brand import web_address
 from retention.lake.item_titles import readable_title
 from retention.lake.lake import naive
+from retention.lake.schema import ITEM_PICTURES
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-# Attributes of an item that may hold them; the first that is there counts.
-PICTURES = ("image_url", "image", "picture")
+# Attributes of an item that may hold its page; the first that is there counts.
 URLS = ("url", "link", "product_url")
 
 
@@ -60,7 +60,7 @@ def _addresses(attributes: Any) -> tuple[str, str]:
         return "", ""
     picture, url = (
         next(filter(None, (web_address(values.get(name)) for name in names)), "")
-        for names in (PICTURES, URLS)
+        for names in (ITEM_PICTURES, URLS)
     )
     return picture, url
 

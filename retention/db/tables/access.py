@@ -5,7 +5,7 @@ from typing import Any
 
 from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallationStore
 from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
-from sqlalchemy import BigInteger, Index, String
+from sqlalchemy import BigInteger, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
@@ -105,3 +105,27 @@ SLACK_STATES = SQLAlchemyOAuthStateStore.build_oauth_states_table(
 )
 for _table in (SLACK_BOTS, SLACK_INSTALLATIONS):
     _table.c.bot_token.type = String(500)  # encrypted (retention.encryption)
+
+
+class PrivacyRelease(Numbered):
+    """A release with differential privacy, whose cost counts towards the budget of its week.
+
+    ``figures`` holds what was released, after the noise; ``digest`` is its SHA-256. The same
+    subject of the same period is released once.
+    """
+
+    __tablename__ = "privacy_releases"
+
+    subject: Mapped[str] = mapped_column(String(64))
+    period: Mapped[str] = mapped_column(String(64))
+    by: Mapped[str] = mapped_column(String(64))
+    epsilon: Mapped[float]
+    delta: Mapped[float]
+    figures: Mapped[list[Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (
+        UniqueConstraint("team_id", "subject", "period"),
+        Index(None, "team_id", "at"),
+    )

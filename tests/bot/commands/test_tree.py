@@ -14,7 +14,7 @@ from workers.user_roles import RANKS
 
 TERMINAL_ONLY = {
     *("backup", "restore", "rotate-keys", "keys", "posts", "identity", "init", "import"),
-    *("evaluate", "run", "demo", "db", "titles", "export", "doctor"),
+    *("evaluate", "run", "demo", "db", "titles", "export", "doctor", "federate"),
 }
 # They show rows as they were, identities and all.
 TERMINAL_ONLY_BELOW = {

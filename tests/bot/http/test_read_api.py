@@ -13,8 +13,9 @@ from bot.http.web import Site
 from retention import clock
 from retention.connect.platforms import profiles
 from retention.connect.readers import api_keys
-from retention.db.tables import Audience, Audit, DirectoryEntry, LiveScore
+from retention.db.tables import Audience, Audit, DirectoryEntry, LiveScore, PrivacyRelease
 from retention.errors import BadInput, Conflict
+from retention.privacy import ledger
 from tests.world import add, change, read, scalars
 
 AT = datetime(2026, 3, 1, 4, tzinfo=UTC)
@@ -99,6 +100,18 @@ def test_pages_of_an_audience_list_each_member_once(shop):
         seen += body["members"]
         cursor = body["next_cursor"] and f"&cursor={body['next_cursor']}"
     assert seen == [f"k{number}" for number in range(5)]
+
+
+def test_counts_are_those_of_this_weeks_release_and_cost_nothing(shop, database):
+    assert get(shop, "/v1/audience-counts")[0] == 404
+    figure = {"name": "vips", "unit": "customers", "value": 6, "low": 0, "high": 18}
+    week = read(database, ledger.week_of, AT)
+    change(database, ledger._add, "audiences", week, "U1", (0.25, 0.0), [figure])
+    status, body, _ = get(shop, "/v1/audience-counts")
+    counts = [{"name": "vips", "value": 6, "low": 0, "high": 18}]
+    assert (status, body["week"], body["audiences"]) == (200, "2026-W09", counts)
+    assert get(shop, "/v1/audience-counts", key="nonsense")[0] == 401
+    assert len(scalars(database, select(PrivacyRelease))) == 1
 
 
 def test_cursor_of_an_older_publication_is_gone(shop, database, settings):

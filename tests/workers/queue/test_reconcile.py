@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.db.tables import Delivery, File, Outbox, Process, Run
+from retention.db.tables import Delivery, File, Job, Outbox, Process, Run
+from retention.pictures import extra as pictures_extra
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
 from tests.world import add, change, rows, scalars
 from workers.job_requests import Retrain, Sweep
@@ -183,6 +184,16 @@ def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch)
         monkeypatch.setattr(clock, "wall", lambda moment=moment: moment)
         reconcile.tidy(database)
     assert len(woken) == 2
+
+
+@pytest.mark.parametrize(("value", "kinds"), [("", ["tidy"]), ("catalogue", ["pictures", "tidy"])])
+def test_new_pictures_are_read_at_night_if_switched_on(database, woken, monkeypatch, value, kinds):
+    monkeypatch.setattr(pictures_extra, "is_installed", lambda: True)
+    using = database.using(database.settings.model_copy(update={"product_pictures": value}))
+    at = datetime.fromisoformat("2017-10-02T03:10").replace(tzinfo=using.settings.zone)
+    monkeypatch.setattr(clock, "wall", lambda: at)
+    reconcile.tidy(using)
+    assert sorted(scalars(using, select(Job.kind))) == kinds
 
 
 def test_old_messages_are_dropped_at_night(database, monkeypatch):

@@ -16,6 +16,7 @@ from retention.errors import TooLittleData
 from retention.feedback import doubted_scores
 from retention.lake import Lake, coverage
 from retention.lake.coverage import check_trainable
+from retention.privacy import ledger
 from retention.progress import part
 from retention.recommend.responses import load_feedback
 from retention.registry import champion, promote
@@ -73,6 +74,7 @@ def run(request: Retrain, context: Context) -> Outcome:
         feedback,
         request.tune,
         request.tune_fits,
+        request.epsilon,
     )
     data: dict[str, Any] = {
         "models": list(before.get("models", ())),
@@ -137,6 +139,9 @@ def _publish(context: Context, trained: "RetrainResult", session: Transaction) -
     session.add(row)
     if trained.promote:
         promote(session, row, context.requested_by)
+    if loss := row.parameters.get("privacy"):
+        who = context.requested_by
+        ledger.record_training(session, row.version, who, loss["epsilon"], loss["delta"])
     action = "model.promote" if trained.promote else "model.train"
     record(session, context.requested_by, action, row.version, clock.now(), {"why": trained.why})
 

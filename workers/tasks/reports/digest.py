@@ -4,10 +4,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from retention.lake import Lake
+from retention.privacy import ledger
 from retention.reports.digest import digest
 from workers.customers.audience_filter import full_name, members_of
 from workers.job_requests import Digest
 from workers.tasks.interface import Attachment, Context, Outcome, Post, page_post
+from workers.tasks.reports import releases
 
 WEEK = timedelta(days=7)
 
@@ -16,6 +18,10 @@ def run(request: Digest, context: Context) -> Outcome:
     """Make the digest of the past week."""
     lake = Lake.open(context.settings)
     week = digest(lake, context.database, as_of=request.as_of, progress=context.progress)
+    with context.database.reading() as session:
+        is_noisy = ledger.is_on(session) and releases.is_shared(context.channel)
+    if is_noisy:
+        return Outcome(week.data, (releases.noisy_digest(week.data, context),))
     chart, data, message = week.chart, week.data, f"job:{context.job_id}"
     picture = Attachment("week.png", "image/png", chart.png, chart.alt_text)
     values = {**data, "sections": request.sections}

@@ -1,0 +1,1 @@
+"""Pictures of products: what they look like, as vectors in the lake's table ``pictures``."""
