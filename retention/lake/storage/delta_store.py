@@ -262,8 +262,7 @@ def stored_columns(table: Table) -> dict[str, str]:
 
 
 def _schema(table: Table) -> Any:
-    from deltalake import Field, Schema
-    from deltalake.schema import PrimitiveType
+    from deltalake.schema import Field, PrimitiveType, Schema
 
     columns = table.columns
     fields = [Field(column.name, PrimitiveType(DELTA_TYPES[column.kind])) for column in columns]
@@ -429,11 +428,11 @@ def to_arrow(frame: "pandas.DataFrame", table: Table) -> Any:
 
 def to_reader(frames: "Iterable[pandas.DataFrame]", table: Table) -> Any:
     """Return a stream of canonical Arrow batches. A frame is made when it is read."""
-    import pandas as pd
     import pyarrow as pa
 
+    schema = to_arrow(pa.table({}).to_pandas(), table).schema
     batches = (batch for frame in frames for batch in to_arrow(frame, table).to_batches())
-    return pa.RecordBatchReader.from_batches(to_arrow(pd.DataFrame(), table).schema, batches)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _as_json(value: Any) -> str | None:
