@@ -98,6 +98,7 @@ accuracy: setup
 
 bench-large: setup
 	nice $(BIN)/python -m tests.benchmarks large models at_risk
+	nice $(BIN)/python -m tests.benchmarks.large $(MILLIONS)
 
 # Do other jobs wait while models are trained? Ten minutes; starts the demo.
 bench-queue: setup

@@ -1,27 +1,35 @@
 """Take the customers to score, with their expected spend and next order.
 
-`population` computes all features, for a model. `buyers` computes few, for rules.
+`population` computes all features, for a model. `buyers` computes few, for rules. Of a large
+population, `population_parts` keeps all features in a file without a name and reads a part at a
+time.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from retention.churn.model_features import purchase_history
 from retention.churn.snapshots import (
+    BUYER_FEATURES,
     Snapshot,
     buyers_frame,
     eligible,
     fit_purchases,
     fit_spend,
     take_snapshot,
+    with_features,
 )
 from retention.errors import TooLittleData
-from retention.features.build import FeatureTables
+from retention.features.build import FeatureTables, build
 from retention.lake.storage.delta_store import DataCache
+from retention.paths import create_private_folder
 from retention.text import gettext
 from retention.window import Window
 
@@ -29,17 +37,9 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 MAX_CACHED = 100_000  # customers of a kept snapshot, about 100 MB
+MAX_CACHED_BUYERS = 1_000_000  # the same with few features
+PART_ROWS = 65_536  # customers with all features in memory, about 65 MB
 MAX_FORECAST_DAYS = 3650  # later orders count as missing
-# What rules, expected spend and next order need. All features take four times as long.
-BUYER_FEATURES = (
-    "recency_days",
-    "tenure_days",
-    "order_days",
-    "orders_all",
-    "spend_all",
-    "gap_median",
-    "gap_max",
-)
 
 
 def _is_small(snapshot: Snapshot) -> bool:
@@ -47,7 +47,7 @@ def _is_small(snapshot: Snapshot) -> bool:
 
 
 _SNAPSHOTS: DataCache[Snapshot] = DataCache(2, is_small=_is_small, all_tables=True)
-_BUYERS: DataCache[Snapshot] = DataCache(2, is_small=_is_small)
+_BUYERS: DataCache[Snapshot] = DataCache(2, is_small=lambda own: own.buyers <= MAX_CACHED_BUYERS)
 
 
 def buyers(lake: "Lake", as_of: datetime, window: Window) -> Snapshot:
@@ -85,6 +85,63 @@ def population(lake: "Lake", as_of: datetime, window: Window) -> Snapshot:
     snapshot = _SNAPSHOTS.get(lake, (as_of, window), take)
     _require_customers(snapshot.frame, lake, as_of, window)
     return snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationParts:
+    """The customers to score, in parts that fit into memory.
+
+    `whole`: all of them, at least with `BUYER_FEATURES` and `DERIVED`.
+    `read`: a part's number → its catalogue features; None if ``whole`` has them.
+    `starts`: (parts + 1,) places of the parts' first customers, and the number of customers.
+    """
+
+    whole: Snapshot
+    read: Callable[[int], pd.DataFrame] | None
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, whole: Snapshot) -> "PopulationParts":
+        """Return the parts of a snapshot with all features."""
+        size = len(whole.frame)
+        return cls(whole, None, np.array([*range(0, size, PART_ROWS), size]))
+
+    def part(self, number: int) -> Snapshot:
+        """Return the snapshot of one part."""
+        own = self.whole.frame.iloc[slice(*self.starts[number : number + 2])]
+        snapshot = replace(self.whole, frame=own.reset_index(drop=True))
+        return snapshot if self.read is None else with_features(snapshot, self.read(number))
+
+    def __iter__(self) -> Iterator[tuple[slice, Snapshot]]:
+        """Yield the places and the snapshot of each part, in order."""
+        for number in range(len(self.starts) - 1):
+            yield slice(*map(int, self.starts[number : number + 2])), self.part(number)
+
+
+def population_parts(lake: "Lake", as_of: datetime, window: Window) -> PopulationParts:
+    """Take the customers to score, with the same numbers as `population`.
+
+    A population of more than `MAX_CACHED` buyers is not held in memory with all features, except
+    with Spark.
+    """
+    is_small = buyers(lake, as_of, Window(window.horizon_days, None)).buyers <= MAX_CACHED
+    if is_small or lake.spark:
+        return PopulationParts.of(population(lake, as_of, window))
+    whole = take_snapshot(lake, as_of, window, labelled=False, names=BUYER_FEATURES)
+    _require_customers(whole.frame, lake, as_of, window)
+    # without a name it ends with the process, however that ends
+    file = TemporaryFile(dir=create_private_folder(lake.scratch))  # noqa: SIM115 - read later
+    features = build(lake, as_of, window).order_by("customer_id")
+    # Ibis 12 cannot stream the batches of DuckDB 2
+    batches = lake.duckdb.sql(str(features.compile())).to_arrow_reader(PART_ROWS)
+    with pq.ParquetWriter(file, batches.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=PART_ROWS)
+    stored = pq.ParquetFile(file)
+    sizes = [stored.metadata.row_group(n).num_rows for n in range(stored.num_row_groups)]
+    return PopulationParts(
+        whole, lambda number: stored.read_row_group(number).to_pandas(), np.cumsum([0, *sizes])
+    )
 
 
 def _require_customers(frame: pd.DataFrame, lake: "Lake", as_of: datetime, window: Window) -> None:

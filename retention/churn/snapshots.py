@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -21,6 +22,7 @@ from retention.churn.model_features import (
     buying_state_features,
     purchase_history,
 )
+from retention.errors import TooLittleData
 from retention.features import NAMES, build, quarters
 from retention.features.availability import unknown_features
 from retention.features.build import FeatureTables
@@ -34,8 +36,22 @@ from retention.window import Window
 if TYPE_CHECKING:
     from retention.lake import Lake
 
+# What rules, expected spend, next order and the fits need. All features take four times as long.
+BUYER_FEATURES = (
+    "recency_days",
+    "tenure_days",
+    "order_days",
+    "orders_all",
+    "spend_all",
+    "gap_median",
+    "gap_max",
+)
+LEAST = ("recency_days",)  # to count the buyers
 BASELINE_FEATURES = ("recency_days", "tenure_days", "order_days", "orders_all", "basket_mean")
 FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
+# Customers of each training snapshot, those with the lowest hashes. Fits take fewer rows of most
+# shops (`training_set.MAX_ROWS`).
+MAX_TRAINING, MAX_TRAINING_OF_FEW, FEW = 50_000, 250_000, 4
 SIDE_BY_SIDE = 100_000  # customers; with more, two snapshots at once would raise the peak of memory
 
 
@@ -118,15 +134,21 @@ class _History:
 
 
 def take_snapshot(
-    lake: "Lake", cutoff: datetime, window: Window, *, labelled: bool = True
+    lake: "Lake",
+    cutoff: datetime,
+    window: Window,
+    *,
+    labelled: bool = True,
+    names: Sequence[str] = NAMES,
 ) -> Snapshot:
     """Compute features and labels at a cutoff.
 
     `labelled`: add labels from the horizon after the cutoff.
+    `names`: features of the catalogue; the fits need `BUYER_FEATURES`.
     Features that the shop's data cannot tell are missing for all customers.
     """
     horizon = window.horizon_days
-    history = _extract_history(lake, cutoff, horizon, horizon if labelled else 0)
+    history = _extract_history(lake, cutoff, horizon, horizon if labelled else 0, names)
     seasonal = history.daily_orders.has_full_year
     snapshot = _compute_features(history, cutoff, horizon, seasonal)
     if labelled:
@@ -191,12 +213,15 @@ def take_labelled_snapshots(
     """
     snapshots: list[Snapshot] = []
     waiting: tuple[_History, Future[Snapshot]] | None = None
+    horizon_days = window.horizon_days
+    most = MAX_TRAINING if len(cutoffs) > FEW else MAX_TRAINING_OF_FEW // max(len(cutoffs), 1)
+    is_large = len(cutoffs) and len(buyers_frame(lake, cutoffs[0], horizon_days, LEAST)) > most
 
     def finish(history: _History, fitted: Future[Snapshot]) -> None:
         snapshot = _attach_labels(fitted.result(), lake, history, horizon_days, until)
-        snapshots.append(eligible(snapshot, unknown, window))
+        snapshot = eligible(snapshot, unknown, window)
+        snapshots.append(_sampled(snapshot, lake, horizon_days, most) if is_large else snapshot)
 
-    horizon_days = window.horizon_days
     # the limit is the process's: no fit may lift it while another thread computes
     with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
         for number, cutoff in enumerate(cutoffs):
@@ -205,7 +230,8 @@ def take_labelled_snapshots(
             if waiting and len(waiting[0].frame) > SIDE_BY_SIDE:
                 finish(*waiting)
                 waiting = None
-            history = _extract_history(lake, cutoff, horizon_days, horizon_days)
+            names = BUYER_FEATURES if is_large else NAMES
+            history = _extract_history(lake, cutoff, horizon_days, horizon_days, names)
             fitted = pool.submit(_compute_features, history, cutoff, horizon_days, seasonal)
             if waiting:
                 finish(*waiting)
@@ -213,6 +239,28 @@ def take_labelled_snapshots(
         if waiting:
             finish(*waiting)
     return snapshots
+
+
+def _sampled(snapshot: Snapshot, lake: "Lake", horizon_days: int, most: int) -> Snapshot:
+    """Keep the customers with the lowest hashes, and read all of their features."""
+    keep = np.zeros(len(snapshot.frame), dtype=bool)
+    keep[np.argsort(snapshot.hashed, kind="stable")[:most]] = True
+    few = snapshot.rows(keep)
+    everyone = build(lake, snapshot.cutoff, Window(horizon_days, None))
+    listed = everyone.semi_join(ibis.memtable(few.frame[["customer_id"]]), "customer_id")
+    return with_features(few, to_frame(listed.order_by("customer_id")))
+
+
+def with_features(snapshot: Snapshot, features: pd.DataFrame) -> Snapshot:
+    """Add the catalogue's features to a snapshot with `BUYER_FEATURES`.
+
+    Raises `TooLittleData`: if they are of other customers, because an import ended meanwhile.
+    """
+    own = snapshot.frame
+    if not features.customer_id.equals(own.customer_id):
+        message = gettext("The data changed while customers were read; try again.")
+        raise TooLittleData(message)
+    return replace(snapshot, frame=features.assign(**{name: own[name] for name in own.columns}))
 
 
 def eligible(snapshot: Snapshot, unknown: Collection[str], window: Window) -> Snapshot:
@@ -227,10 +275,10 @@ def eligible(snapshot: Snapshot, unknown: Collection[str], window: Window) -> Sn
 
 
 def _extract_history(
-    lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int
+    lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int, names: Sequence[str] = NAMES
 ) -> _History:
     """Read the buyers and their order history before a cutoff."""
-    frame, counts = _read_buyers(lake, cutoff, horizon_days)
+    frame, counts = _read_buyers(lake, cutoff, horizon_days, names)
     frame = frame.assign(contacts_lapsed=contacts_lapsed(lake, cutoff, frame, horizon_days))
     return _History(frame, counts, daily_orders(lake, cutoff, label_days))
 
@@ -244,10 +292,10 @@ def buyers_frame(
 
 
 def _read_buyers(
-    lake: FeatureTables, cutoff: datetime, horizon_days: int
+    lake: FeatureTables, cutoff: datetime, horizon_days: int, names: Sequence[str] = NAMES
 ) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Read the buyers' features and their order days per quarter of H."""
-    frame = buyers_frame(lake, cutoff, horizon_days, NAMES)
+    frame = buyers_frame(lake, cutoff, horizon_days, names)
     counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
     return frame, counts
 

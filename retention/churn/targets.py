@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 PARAMETER = "intent"  # key in the parameters of a model
+MAX_INTENT_ROWS = 500_000  # of all snapshots; the fits copy them several times
 MIN_HISTORY_DAYS = purchase_intent.HORIZONS[-1]
 EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # quantiles of the next order within 90 days
 
@@ -62,10 +63,15 @@ class Targets:
 def fit_intent(lake: "Lake", training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
     """Fit the model of purchase intent and return it as JSON.
 
-    `training`: events at or after its cutoff are not used.
+    `training`: events at or after its cutoff are not used. More than `MAX_INTENT_ROWS` rows are
+    thinned evenly.
     """
     samples = []
-    for snapshot in training.snapshots:
+    step = max(1.0, sum(len(own.frame) for own in training.snapshots) / MAX_INTENT_ROWS)
+    for every in training.snapshots:
+        keep = np.zeros(len(every.frame), dtype=bool)
+        keep[np.arange(0, len(keep), step).astype(int)] = True
+        snapshot = every.rows(keep)
         since, customers = snapshot.cutoff, snapshot.frame.customer_id
         wait = days_to_next_purchase(lake, customers, since, training.cutoff)
         observed_days = (training.cutoff - since) / timedelta(days=1)

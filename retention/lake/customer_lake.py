@@ -79,7 +79,7 @@ class CustomerLake(Lake):
     """
 
     def __init__(self, lake: Lake, history: CustomerHistory, customers: Collection[str]) -> None:
-        super().__init__(lake.root, lake._scratch, lake.zone)
+        super().__init__(lake.root, lake.scratch, lake.zone)
         self.__dict__ |= {"con": lake.con, "identities": lake.identities}
         self._whole = lake
         self._prefix = f"live_{next(_NUMBERS)}_"

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -94,8 +94,8 @@ class Lake:
         self.own_titles: Callable[[], dict[str, str]] = dict  # of items, as people set them
         self.derives_relations = False  # from addresses and referral codes
         self.memory_gb: float | None = None  # for DuckDB, which then uses the disk
+        self.scratch = scratch
         self.uses_pictures = False  # of products, for lists of new items
-        self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
         self._tables = delta_store.TableCache(root)
@@ -149,9 +149,9 @@ class Lake:
         config: dict[str, Any] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "temp_directory": str(self._scratch),
+            "temp_directory": str(self.scratch),
             "memory_limit": f"{memory}B",
-            "max_temp_directory_size": f"{_temp_limit(self._scratch)}B",
+            "max_temp_directory_size": f"{_temp_limit(self.scratch)}B",
         }
         raw = duckdb.connect(config=config)
         raw.execute("SET TimeZone = 'UTC'")
@@ -371,16 +371,19 @@ class Lake:
 
     # ------------------------------------------------------------ writing
 
-    def write_scores(self, run_id: str, frame: pandas.DataFrame) -> None:
-        """Write or replace the scores of a run.
+    def write_scores(self, run_id: str, parts: Callable[[], Iterable[pandas.DataFrame]]) -> None:
+        """Write or replace the scores of a run, a part at a time, in one commit.
 
-        `frame`: columns of the table ``scores``; reasons may be lists, which become JSON.
+        `parts`: makes frames with columns of the table ``scores``; reasons may be lists, which
+        become JSON. One is in memory at a time. It is called again if another writer was faster.
         """
-        frame = frame.assign(run_id=_plain_word(run_id))
-        table = TABLES["scores"]
+        table, run_id = TABLES["scores"], _plain_word(run_id)
+
+        def rows() -> Any:
+            return delta_store.to_reader((part.assign(run_id=run_id) for part in parts()), table)
+
         with delta_store.locked(self.root, table):
-            root = self.root
-            delta_store.replace_partition(root, table, run_id, delta_store.to_arrow(frame, table))
+            delta_store.replace_partition(self.root, table, run_id, rows)
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
         """Update or add rows of a keyed table."""

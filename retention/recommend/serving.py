@@ -23,7 +23,7 @@ from retention.recommend.cold_start import NO_SCORES, score_newcomers
 from retention.recommend.evaluation.evaluation_context import Snapshot, log_odds, mixture_scorer
 from retention.recommend.event_weights import apply_weights
 from retention.recommend.history import History, days_at, pairs, shift_of
-from retention.recommend.history_cache import buyer_counts, cached_histories
+from retention.recommend.history_cache import buyer_counts, cached_histories, select_customers
 from retention.recommend.item_stats import FACTS, GROUPS, ItemStats
 from retention.recommend.matrices import find_sorted, one_blas_thread, positions, row_entries
 from retention.recommend.ranking.features import Interactions
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 BATCH = 256
+READ = 32 * BATCH  # customers whose histories are read at once; each time reads all events
 Filler = tuple[str, str, str]  # item, source, reason
 
 
@@ -79,7 +80,10 @@ def recommend(
     lists: dict[str, list[RecommendedItem]] = {}
     for start in range(0, len(customers), BATCH):
         batch = customers[start : start + BATCH]
-        history = apply_weights(cached_histories(lake, as_of, batch), weights)
+        if start % READ == 0:
+            histories = cached_histories(lake, as_of, customers[start : start + READ])
+        own = histories if len(customers) <= BATCH else select_customers(histories, batch)
+        history = apply_weights(own, weights)
         if terms.feedback is not None:
             history = add_feedback(history, terms.feedback, as_of)
         with one_blas_thread():

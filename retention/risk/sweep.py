@@ -1,11 +1,11 @@
 """Score active customers and list those at risk."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -20,8 +20,9 @@ from retention.text import gettext
 from retention.window import DEFAULT, Window
 
 if TYPE_CHECKING:
-    from retention.churn.explaining.clauses import Evidence, EvidenceTable
+    from retention.churn.explaining.clauses import Evidence
     from retention.churn.model import TrainedChurn
+    from retention.churn.score import ModelEvidence
     from retention.lake import Lake
     from retention.risk.policy import Policy
     from retention.risk.rules import RuleEvidence
@@ -50,6 +51,7 @@ STORED = (
     "lost_margin",
     "list_rank",
 )
+STORED_ROWS = 16_384  # with their reasons in memory, about 70 MB
 MAX_EVIDENCE = 100  # customers of a message and its thread
 
 
@@ -57,13 +59,13 @@ MAX_EVIDENCE = 100  # customers of a message and its thread
 class Sweep:
     """Result of a sweep.
 
-    ``scores`` holds every active customer, ``lapsed`` every other buyer. ``cohort`` holds the
-    customers of the list, in its order, with the reasons that agree with their tier, or with their
-    place on a list of any tier, and the ``sentence`` that sums them up.
+    ``scores`` holds every active customer, ``lapsed`` every other buyer, without reasons; see
+    `with_reasons`. ``cohort`` holds the customers of the list, in its order, with the reasons that
+    agree with their tier, or with their place on a list of any tier, and the ``sentence`` that sums
+    them up. ``listed_reasons`` has all of their reasons, by id.
     ``cohort_tiers`` is empty for the list of `list_size` customers of any tier. Without
     ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
     names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
-    ``evidence_table`` has the order patterns of the group that is listed.
     ``average`` is the mean probability of that group in the whole shop.
     """
 
@@ -82,8 +84,9 @@ class Sweep:
     selection_note: str
     seconds: float
     window: Window
-    evidence_table: "EvidenceTable | RuleEvidence | None" = field(default=None, repr=False)
+    active_evidence: "ModelEvidence | RuleEvidence | None" = field(default=None, repr=False)
     lapsed_evidence: "RuleEvidence | None" = field(default=None, repr=False)
+    listed_reasons: "Mapping[str, list[dict[str, Any]]]" = field(default_factory=dict, repr=False)
     is_restricted: bool = False  # to the customers of an audience
     is_by_spend: bool = False
 
@@ -151,11 +154,26 @@ class Sweep:
         return self.lapsed if self.is_of_lapsed else self.scores
 
     @property
-    def stored(self) -> "pd.DataFrame":
-        """The rows of the lake's ``scores``, of active and of lapsed customers."""
-        frames = [frame[list(STORED)] for frame in (self.scores, self.lapsed)]
-        filled = [frame for frame in frames if len(frame)] or frames[:1]
-        return pd.concat(filled).reset_index(drop=True)
+    def evidence_table(self) -> "ModelEvidence | RuleEvidence | None":
+        """The order patterns of the group that is listed."""
+        return self.lapsed_evidence if self.is_of_lapsed else self.active_evidence
+
+    def with_reasons(self, customers: "pd.DataFrame") -> "pd.DataFrame":
+        """Add the reasons that are stored: all of each active customer and of the list."""
+        active = customers.customer_id[customers.tier != LAPSED]
+        known = dict(self.active_evidence.reasons_of(list(active))) if self.active_evidence else {}
+        known.update(self.listed_reasons)
+        return customers.assign(reasons=[known.get(one, []) for one in customers.customer_id])
+
+    def stored_parts(self, progress: Progress = silent) -> "Iterator[pd.DataFrame]":
+        """Yield the rows of the lake's ``scores``, of active and of lapsed customers."""
+        done, total = 0, len(self.scores) + len(self.lapsed)
+        for frame in (self.scores, self.lapsed):
+            for start in range(0, len(frame), STORED_ROWS):
+                progress(done, total, gettext("Keeping the scores"))
+                part = frame.iloc[start : start + STORED_ROWS]
+                yield self.with_reasons(part)[list(STORED)]
+                done += len(part)
 
     def restricted_to(self, customers: Collection[str]) -> "Sweep":
         """Return the sweep of these customers only; the list is as long as that of all."""
@@ -174,7 +192,6 @@ class Sweep:
                 chosen_by="return_value",
                 list_size=list_size(len(self.lapsed), policy.list.customers),
                 average=_mean_risk(self.lapsed),
-                evidence_table=self.lapsed_evidence,
             )
         )
 
@@ -279,7 +296,7 @@ def sweep(
         selection_note=selection_note,
         seconds=0.0,
         window=window,
-        evidence_table=evidence,
+        active_evidence=evidence,
         lapsed_evidence=away_evidence,
     )
     swept = swept.of_lapsed(policy) if is_of_lapsed else _listed(swept)
@@ -319,9 +336,8 @@ def _listed(swept: Sweep) -> Sweep:
         chosen = _sorted(chosen, "spend")
     ids, evidence = list(chosen.customer_id), swept.evidence_table
     assert evidence is not None
-    if swept.is_of_lapsed:
-        own = cast("RuleEvidence", evidence).reasons_of(ids)
-        chosen = chosen.assign(reasons=[own[customer] for customer in ids])
+    own_reasons = evidence.reasons_of(ids)
+    chosen = chosen.assign(reasons=[own_reasons[customer] for customer in ids])
     known = {name: one.clauses for name, one in evidence.of(ids).items()}
     clauses = [known.get(customer, ()) for customer in ids]
     if not tiers and swept.chosen_by == "lost_margin":
@@ -332,13 +348,8 @@ def _listed(swept: Sweep) -> Sweep:
     pairs = zip(ids, chosen.reasons, clauses, strict=True)
     stored = {customer: with_clauses(reasons, own) for customer, reasons, own in pairs}
     places = {customer: float(place) for place, customer in enumerate(ids, 1)}
-    pool = pool.assign(
-        list_rank=pool.customer_id.map(places),
-        reasons=[
-            stored.get(customer, reasons)
-            for customer, reasons in zip(pool.customer_id, pool.reasons, strict=True)
-        ],
-    )
+    pool = pool.assign(list_rank=pool.customer_id.map(places))
+    swept = replace(swept, listed_reasons=stored)
     cohort = _with_shown_reasons(chosen.assign(clauses=clauses), is_of_any_tier=not tiers)
     if swept.is_of_lapsed:
         return replace(swept, cohort=cohort, lapsed=pool)
@@ -374,22 +385,22 @@ def score_active(
     at: datetime,
     window: Window,
     progress: Progress,
-) -> "tuple[pd.DataFrame, str, str, str, EvidenceTable | RuleEvidence]":
-    """Score the active customers, with their tiers.
+) -> "tuple[pd.DataFrame, str, str, str, ModelEvidence | RuleEvidence]":
+    """Score the active customers, with their tiers and without reasons.
 
     Returns also the version, kind of model (rung), selection note, and evidence.
     """
-    evidence: EvidenceTable | RuleEvidence
+    evidence: ModelEvidence | RuleEvidence
     if trained is None:
         text = gettext("Scoring by the rules as of {at:%d %b %Y}")
         progress(0, 1, text.format(at=lake.local(at)))
-        scores, buyers, evidence = rules.score(lake, at, window)
+        scores, buyers, evidence = rules.score(lake, at, window, with_reasons=False)
         version, rung = rules.VERSION, rules.describe_rules(buyers)
         selection_note = rung
     else:
-        from retention.churn.score import score  # loads the libraries of models
+        from retention.churn.score import score_numbers  # loads the libraries of models
 
-        scores, evidence = score(trained, lake, at, progress)
+        scores, evidence = score_numbers(trained, lake, at, progress)
         version, rung = trained.version, trained.rung
         selection_note = trained.selection_note
     tiers = tiers_of(scores.churn_probability.to_numpy(), thresholds(policy, trained))

@@ -33,7 +33,8 @@ def everyone(
     buyers = pd.concat(
         [frame for frame in (swept.scores, swept.lapsed) if len(frame)] or [swept.scores]
     )
-    buyers = with_window(lake, buyers.reset_index(drop=True), at, horizon, window_days)
+    buyers = swept.with_reasons(buyers.reset_index(drop=True))
+    buyers = with_window(lake, buyers, at, horizon, window_days)
     known = customer_facts(lake, session, None, at).index
     ids = known[~known.isin(buyers["customer_id"])]
     if ids.empty:

@@ -11,9 +11,10 @@ import pandas as pd
 from retention.churn.explaining.clauses import Evidence
 from retention.churn.explaining.counterfactual import Counterfactual, counterfactuals
 from retention.churn.explaining.lime import SecondOpinion, second_opinion
+from retention.churn.explaining.reasons import group_weights
 from retention.churn.model import TrainedChurn
 from retention.churn.population import expected_spend, population
-from retention.churn.score import evidence_table, exact_first_weights, score_table
+from retention.churn.score import evidence_table, score_table
 from retention.churn.targets import Targets, predict_targets
 from retention.progress import Progress, part, silent
 from retention.text import gettext
@@ -77,7 +78,8 @@ def explain(
     row = int(places[0])
     customer = people.rows(np.arange(len(people.frame)) == row)
     value = expected_spend(customer, trained.horizon_days)
-    weight = exact_first_weights(trained, customer, value, part(progress, 1, 4))
+    X, told = customer.matrix(trained.columns), part(progress, 1, 4)
+    weight = group_weights(trained, X, progress=told).by_group
     progress(2, 4, gettext("Trying what would have made the difference"))
     changes = counterfactuals(trained, lake, people, row, tier_of=tier_of)
     active = (people.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
@@ -85,7 +87,7 @@ def explain(
     second = None
     if opinion:
         progress(3, 4, gettext("Asking for a second opinion"))
-        second = second_opinion(trained, customer.matrix(trained.columns)[0], others)
+        second = second_opinion(trained, X[0], others)
     return Explanation(
         score_table(trained, customer, value, weight).iloc[0],
         {group: float(values[0]) for group, values in weight.items()},

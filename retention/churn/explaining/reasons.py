@@ -59,24 +59,30 @@ def groups_of(columns: tuple[str, ...]) -> dict[str, list[int]]:
 
 
 def group_weights(
-    trained: "TrainedChurn", X: np.ndarray, *, progress: Progress = silent
+    trained: "TrainedChurn",
+    X: np.ndarray,
+    *,
+    leaf_rows: int = MAX_LEAF_ROWS,
+    progress: Progress = silent,
 ) -> GroupWeights:
     """Compute group weights with their method and error.
 
-    If exact weights of all rows are too expensive, the first rows get them.
+    `leaf_rows`: as of `contributions`. If exact weights of all rows are too expensive, the first
+    rows get them.
     """
     groups = groups_of(trained.columns)
     places, slope = list(groups.values()), calibration_slope(trained.model)
-    model, parts = uncalibrated(trained.model), []
+    model, methods, errors = uncalibrated(trained.model), dict[str, None](), []
+    by_group = {group: np.empty(len(X)) for group in groups}
     for start in range(0, len(X), CHUNK_ROWS):
         progress(start, len(X), gettext("Finding the reasons"))
-        rows, exact = X[start : start + CHUNK_ROWS], MAX_LEAF_ROWS if start == 0 else 0
-        parts.append(contributions(model, rows, trained.reference, places, leaf_rows=exact))
-    phi = np.concatenate([part.phi for part in parts]) if parts else np.zeros(X.shape)
-    by_group = {group: slope * phi[:, indices].sum(axis=1) for group, indices in groups.items()}
-    methods = tuple(dict.fromkeys(method for part in parts for method in part.methods))
-    error = float(np.mean([part.error for part in parts] or [0.0]))
-    return GroupWeights(by_group, methods, slope * error)
+        rows, exact = slice(start, start + CHUNK_ROWS), leaf_rows if start == 0 else 0
+        each = contributions(model, X[rows], trained.reference, places, leaf_rows=exact)
+        for group, indices in groups.items():
+            by_group[group][rows] = slope * each.phi[:, indices].sum(axis=1)
+        methods |= dict.fromkeys(each.methods)
+        errors.append(each.error)
+    return GroupWeights(by_group, tuple(methods), slope * float(np.mean(errors or [0.0])))
 
 
 def uncalibrated(model: "BaseEstimator") -> "BaseEstimator":

@@ -13,7 +13,7 @@ import random
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -155,7 +155,8 @@ def _write(root: Root, table: Table, rows: Any, **how: Any) -> None:
     how["partition_by"] = [table.partition] if table.partition else None
     how["writer_properties"] = writer_properties()
     place, options = _place(root, table)
-    _retry(lambda: write_deltalake(place, rows, storage_options=options, **how))
+    how["storage_options"] = options
+    _retry(lambda: write_deltalake(place, rows() if callable(rows) else rows, **how))
 
 
 def _place(root: Root, table: Table) -> tuple[str, dict[str, str] | None]:
@@ -316,7 +317,10 @@ def _add_action(base: Path, path: Path, values: dict[str, str | None]) -> Any:
 
 
 def replace_partition(root: Root, table: Table, value: str, rows: Any) -> None:
-    """Replace the rows of a partition in one commit."""
+    """Replace the rows of a partition in one commit.
+
+    `rows`: a table, or what makes a stream of it for each attempt.
+    """
     if (current := open_table(root, table)) is None:
         return append(root, table, rows)
     _add_later_columns(current, table)
@@ -452,6 +456,15 @@ def to_arrow(frame: "pandas.DataFrame", table: Table) -> Any:
         kind = types.get(column.kind, pa.timestamp("us", "UTC"))
         arrays.append(pa.Array.from_pandas(values, type=kind))
     return pa.table(arrays, names=list(table.names))
+
+
+def to_reader(frames: "Iterable[pandas.DataFrame]", table: Table) -> Any:
+    """Return a stream of canonical Arrow batches. A frame is made when it is read."""
+    import pyarrow as pa
+
+    schema = to_arrow(pa.table({}).to_pandas(), table).schema
+    batches = (batch for frame in frames for batch in to_arrow(frame, table).to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _as_json(value: Any) -> str | None:

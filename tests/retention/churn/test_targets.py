@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,3 +118,17 @@ def test_short_history_gives_a_note(shop, cutoff, trained):
     customer = targets.predict_targets(trained, people, history_days=60).of(0, cutoff)
     assert customer["intent"] is customer["next_order_between"] is None
     assert customer["intent_note"] == "Purchase intent needs 90 days of history, and there are 60."
+
+
+def test_many_rows_are_thinned_evenly(shop, training, monkeypatch):
+    sizes = []
+
+    def fit(columns, samples):
+        sizes.append([len(sample.X) for sample in samples])
+        return SimpleNamespace(as_dict=dict)
+
+    monkeypatch.setattr(targets.purchase_intent, "fit", fit)
+    targets.fit_intent(shop.lake, training, training.columns)
+    monkeypatch.setattr(targets, "MAX_INTENT_ROWS", sum(sizes[0]) / 4)
+    targets.fit_intent(shop.lake, training, training.columns)
+    assert sizes[1] == [-(-size // 4) for size in sizes[0]]

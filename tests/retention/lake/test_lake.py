@@ -106,7 +106,7 @@ def test_order_ids_are_dictionary_encoded(settings):
 
 def test_writing_scores_replaces_only_the_same_run(lake):
     for run, customers in (("j1-1", ["a", "b"]), ("j2-1", ["c"]), ("j1-1", ["d"])):
-        lake.write_scores(run, _scores(customers))
+        lake.write_scores(run, lambda people=customers: [_scores(people)])
     assert lake.scores("j1-1").customer_id.execute().tolist() == ["d"]
     assert lake.scores("j2-1").reasons.execute().tolist() == ['[{"feature": "recency"}]']
     assert lake.collect_garbage(lambda runs: runs - {"j2-1"}) == ["j1-1"]

@@ -9,7 +9,16 @@ import pytest
 from retention.churn.explaining.facts import Customer, silence_text
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.list_rules import RecommendRules
-from retention.recommend import Terms, TrainedRecommender, evaluate, reasons, recommend, train
+from retention.recommend import (
+    Terms,
+    TrainedRecommender,
+    evaluate,
+    reasons,
+    recommend,
+    serving,
+    train,
+)
+from retention.recommend.history import read
 from retention.recommend.serving import ServingContext
 from retention.templating import text
 from tests import shop as tiny
@@ -64,6 +73,21 @@ def test_list_does_not_depend_on_other_customers_in_batch(shop, lists):
     several = customers(shop, 5)
     together = ids(lists(several, k=6))
     assert together == {who: ids(lists([who], k=6))[who] for who in several}
+
+
+def test_histories_of_many_customers_are_read_at_once(shop, lists, monkeypatch):
+    several, sizes = customers(shop, 11), []
+    together = lists(several, k=6)
+    monkeypatch.setattr(serving, "BATCH", 2)
+    monkeypatch.setattr(serving, "READ", 8)
+
+    def reading(lake, as_of, wanted):
+        sizes.append(len(wanted))
+        return read(lake, as_of, wanted)
+
+    monkeypatch.setattr(serving, "cached_histories", reading)
+    assert lists(several, k=6) == together
+    assert sizes == [8, 3]
 
 
 def test_large_k_returns_all_items_that_may_be_sold(lists):

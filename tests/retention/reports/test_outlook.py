@@ -22,7 +22,7 @@ def flag(settings, database):
         people = [(customer, "high", 0.75) for customer in high]
         people += [(customer, "low", 0.1) for customer in low]
         frame = pd.DataFrame(people, columns=["customer_id", "tier", "churn_probability"])
-        lake.write_scores(run_id, frame.assign(as_of=as_of, model_version="m1"))
+        lake.write_scores(run_id, lambda: [frame.assign(as_of=as_of, model_version="m1")])
         sizes = {"size": len(high), "model_version": "m1"}
         add(database, cohort(settings, run_id, as_of, **sizes))
         if published:

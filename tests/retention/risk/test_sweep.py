@@ -61,7 +61,7 @@ def test_sweep_totals_are_consistent(shop, with_model):
 
 def test_stored_reasons_give_the_sentence_of_the_list(swept):
     result = swept("medium")
-    scores = result.scores.set_index("customer_id")
+    scores = result.with_reasons(result.scores).set_index("customer_id")
     stored = json.loads(json.dumps(scores.reasons.to_dict()))
     for listed in result.as_dict()["cohort"]:
         own = stored[listed["customer_id"]]
@@ -72,7 +72,7 @@ def test_stored_reasons_give_the_sentence_of_the_list(swept):
 
 
 def test_list_of_any_tier_tells_what_raises_the_risk(result):
-    stored = result.scores.set_index("customer_id").reasons
+    stored = result.with_reasons(result.scores).set_index("customer_id").reasons
     assert (result.cohort.tier == "low").any()
     for customer in result.cohort.itertuples():
         assert {reason["direction"] for reason in customer.reasons} <= {RAISES}
@@ -142,7 +142,8 @@ def test_order_by_spend_keeps_the_customers_of_the_list(swept, tier):
 
 
 def test_stored_scores_know_the_places_of_the_list(result):
-    stored = result.stored.dropna(subset="list_rank").sort_values("list_rank")
+    (stored, _) = result.stored_parts()
+    stored = stored.dropna(subset="list_rank").sort_values("list_rank")
     assert list(stored.customer_id) == list(result.cohort.customer_id)
 
 
@@ -220,5 +221,5 @@ def test_stated_tiers_win_over_those_of_the_model():
 def test_list_of_nobody_is_empty(result):
     nobody = result.restricted_to(())
     assert nobody.cohort.empty
-    assert nobody.stored.empty
+    assert not list(nobody.stored_parts())
     assert nobody.as_dict()["revenue_at_risk"] == 0

@@ -310,7 +310,7 @@ def test_rows_written_during_an_erasure_are_erased(shop, monkeypatch):
     def then_published(lake, ids):
         removed = from_lake(lake, ids)
         monkeypatch.setattr(erasure, "erase_from_lake", from_lake)
-        lake.write_scores(f"{scored}-1", scores)
+        lake.write_scores(f"{scored}-1", lambda: [scores])
         return removed
 
     monkeypatch.setattr(erasure, "erase_from_lake", then_published)

@@ -235,7 +235,7 @@ def test_readers_of_an_earlier_version_and_of_a_checkpoint_go_on(named):
     rows = lake.duckdb.execute(f"SELECT customer_id FROM read_parquet({old!r})").fetchall()
     assert len(rows) == before - 1
     assert (WHO,) not in rows
-    lake.write_scores("r-1", lake.all_scores("none").execute().head(0))
+    lake.write_scores("r-1", lambda: [lake.all_scores("none").execute().head(0)])
     opened = delta_store.open_table(lake.root, table)
     assert len(opened.to_pyarrow_table()) == before - 1
     assert delta_store.version(lake.root, table) > 0

@@ -254,7 +254,7 @@ def _scored(request: CampaignDraft, context: Context, lake: "Lake", policy: "Pol
         lowest = LAPSED if is_lapsed else "low" if request.customer_id else request.tier or "high"
         if request.listed:
             lowest = LIST
-        own = swept.lapsed if is_lapsed else swept.scores
+        own = swept.with_reasons(swept.lapsed if is_lapsed else swept.scores)
         scores = with_window(lake, own, swept.as_of, swept.window.horizon_days, window)
         return Scored(scores, swept.as_of, swept.model_version, lowest)
     with context.database.reading() as session:

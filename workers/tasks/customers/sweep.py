@@ -91,8 +91,8 @@ def run(request: Sweep, context: Context) -> Outcome:
                 swept = restrict_where(lake, session, swept, request.where)
             if request.by:
                 rows = breakdown(lake, session, swept, request.by)
-    context.progress(9, 10, gettext("Keeping the scores"))
-    lake.write_scores(context.run_id, swept.stored)
+    keeping = part(context.progress, 9, 10)
+    lake.write_scores(context.run_id, partial(swept.stored_parts, keeping))
     currency = lake.currency(settings)
     cohort = Cohort(
         id=secrets.token_hex(4),
@@ -245,6 +245,7 @@ def _next_steps(
     paused = lake.identities.resolved(paused_customers(session, context.business_at))
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
     scores = swept.group
+    scores = scores.assign(reasons=scores.customer_id.map(swept.listed_reasons))
     if swept.cohort_tiers:  # everyone of these tiers, so nobody was chosen for the list's rule
         scores = scores.drop(columns="list_rank")
     rules = next_rules(lake, session, policy, scores, shown)
