@@ -136,6 +136,9 @@ def _copy_lake(settings: Settings, lake: str, progress: Progress) -> tuple[int, 
     A copy that is complete from an earlier move stays. Another that was begun is made anew.
     """
     old, new = Lake.open(settings).root, _folder(lake)
+    if not isinstance(old, Path):
+        text = gettext("The lake is on an object store, where it stays; leave out the folder.")
+        raise BadInput(text, field="lake")
     if new == old or old in new.parents or new in old.parents:
         text = gettext("{folder} is in the old lake, or around it; name another folder.")
         raise BadInput(text.format(folder=new), field="lake")

@@ -226,14 +226,16 @@ def commit_parts(
 
     `written`: partition value and file, as `write_parts` returns them.
     """
-    from deltalake.transaction import RemoveAction, create_table_with_add_actions
+    from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
     column = table.partition
     assert column is not None
     new, stored = (root, root) if isinstance(root, Path) else (root.staged, root.cache)
     base = (stored / table.name).resolve()  # as Delta's paths of stored files
     folder = (new / table.name).resolve()
-    added = [_add_action(folder, path.resolve(), {column: value}) for value, path in written]
+    added = [
+        AddAction(**_facts(folder, path.resolve(), {column: value})) for value, path in written
+    ]
     now = int(time.time() * 1000)
     removed = [
         RemoveAction(str(path.relative_to(base)), True, now, None, {column: partition_value(path)})
@@ -301,19 +303,17 @@ def _schema(table: Table) -> Any:
     return Schema(fields)
 
 
-def _add_action(base: Path, path: Path, values: dict[str, str | None]) -> Any:
-    from deltalake.transaction import AddAction
-
+def _facts(base: Path, path: Path, values: dict[str, str | None]) -> dict[str, Any]:
+    """Return what the log says of a new file."""
     status = path.stat()
-    stats = json.dumps({"numRecords": row_count(path)})
-    return AddAction(
-        str(path.relative_to(base)),
-        status.st_size,
-        values,
-        int(status.st_mtime * 1000),
-        data_change=True,
-        stats=stats,
-    )
+    return {
+        "path": str(path.relative_to(base)),
+        "size": status.st_size,
+        "partition_values": values,
+        "modification_time": int(status.st_mtime * 1000),
+        "data_change": True,
+        "stats": json.dumps({"numRecords": row_count(path)}),
+    }
 
 
 def replace_partition(root: Root, table: Table, value: str, rows: Any) -> None:
