@@ -37,7 +37,15 @@ def test_every_store_writer_refuses_the_shared_lake(shop, name):
 def test_store_writers_are_all_listed():
     readers = {
         *("newest_commit", "version_number", "open_table", "version", "months", "files"),
-        *("row_count", "rows_sql", "partition_value", "to_arrow", "to_frame", "stored_columns"),
+        *(
+            "row_count",
+            "rows_sql",
+            "partition_value",
+            "to_arrow",
+            "to_reader",
+            "to_frame",
+            "stored_columns",
+        ),
         *("writer_properties", "data_state"),
     }
     functions = {

@@ -51,6 +51,7 @@ VALUES = {
     "webhook_key": "hookkey-0f7a" * 3,
     "redemption_key": "till-0f7a" * 4,
     "events_key": "events-0f7a" * 3,
+    "service_key": "service-0f7a" * 3,
     "ask_key": "model-0f7a",
     "backup_passphrase": "backup-0f7a",
     "move_to": "postgresql://me:move-0f7a@127.0.0.1/desk",
