@@ -14,8 +14,9 @@ from retention import clock
 from retention.db import Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import ChatMessage, Conversation, Outbox
+from retention.errors import BadInput
 from retention.privacy.periods import keep
-from retention.text import replace_unstorable
+from retention.text import gettext, replace_unstorable
 
 CUSTOMER, DESK, TEAM = "customer", "desk", "team"
 OPEN, WAITING, ABSENT, ANSWERED, CLOSED = "open", "waiting", "absent", "answered", "closed"
@@ -35,9 +36,15 @@ def begin(session: Transaction, token: str) -> Conversation:
 
 
 def locked(session: Transaction, conversation_id: str) -> Conversation:
-    """Return a chat whose row no other transaction changes until this one ends."""
-    return session.get_one(
-        Conversation, conversation_id, populate_existing=True, with_for_update=True
+    """Return a chat whose row no other transaction changes until this one ends.
+
+    Raises `BadInput`: the chat was deleted.
+    """
+    how: Any = {"populate_existing": True, "with_for_update": True}
+    if chat := session.get(Conversation, conversation_id, **how):
+        return chat
+    raise BadInput(
+        gettext("This chat was deleted: its customer was erased, or nobody wrote for a long time.")
     )
 
 

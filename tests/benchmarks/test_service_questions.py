@@ -56,9 +56,7 @@ def owners() -> dict[str, str]:
     return orders | {f"code:{row['code']}": row["customer_id"] for row in rows("codes.csv")}
 
 
-both = pytest.mark.parametrize(
-    "name", ["questions.jsonl", "practice.jsonl", "hard_practice.jsonl"]
-)
+both = pytest.mark.parametrize("name", ["questions.jsonl", "practice.jsonl", "hard_practice.jsonl"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Test that a move ends with a whole copy, and leaves the old installation as it was."""
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -67,17 +68,20 @@ def files(folder: Path) -> dict[str, str]:
 
 def killed_at(step: str, desk: Database, to: str, lake: str) -> None:
     """Move in a process that ends itself with SIGKILL before a step."""
+    # A new interpreter: a forked one would share the threads of libraries, and may crash.
+    start = multiprocessing.get_context("spawn")
+    child = start.Process(target=_move_until, args=(step, desk.settings, to, lake))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
 
+
+def _move_until(step: str, settings: Settings, to: str, lake: str) -> None:
     def end(done, total, what):
         if what == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if (child := os.fork()) == 0:
-        try:
-            move(Database(url_of(desk.settings), desk.settings), to, lake, progress=end)
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    move(Database(url_of(settings), settings), to, lake, progress=end)
 
 
 @pytest.mark.nightly_after(1)

@@ -153,8 +153,8 @@ def test_keyed_rows_and_scores_are_stored_once(host):
     add(second, items.assign(title=["Tea", "Mug"]), "items")
     assert sorted(Lake.open(first).table("items").title.execute()) == ["Mug", "Tea"]
     scores = pd.DataFrame({"customer_id": ["anna"], "churn_probability": [0.5], "tier": ["high"]})
-    Lake.open(first).write_scores("run-1", scores)
-    Lake.open(second).write_scores("run-1", scores.assign(churn_probability=0.7))
+    Lake.open(first).write_scores("run-1", lambda: [scores])
+    Lake.open(second).write_scores("run-1", lambda: [scores.assign(churn_probability=0.7)])
     assert list(Lake.open(first).scores("run-1").churn_probability.execute()) == [0.7]
     Lake.open(second).remove("items", items[["item_id"]].head(1))
     assert list(Lake.open(first).table("items").item_id.execute()) == ["cup"]
