@@ -87,7 +87,7 @@ def retrain(place: Any, kind: str) -> None:
     from retention.registry import promote
     from retention.registry import retrain as training
     from retention.registry.churn_definition import ensure_definition
-    from workers.job_requests import Retrain
+    from workers.retrain_request import Retrain
     from workers.tasks.models.retrain import training_cutoff
 
     lake, database = Lake.open(place), Database.of(place)
