@@ -11,7 +11,6 @@ from sqlalchemy import Select, select
 
 from retention.db import Database, Transaction
 from retention.db.tables import SLACK_BOTS
-from retention.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +53,7 @@ def bot_token(database: Database) -> str | None:
     if not settings.slack_client_id:  # the sender knows the id of the OAuth app, not its secret
         return None
     with database.reading() as session:
-        bots = _bots(settings, SLACK_BOTS.c.bot_token).where(
-            SLACK_BOTS.c.team_id == workspace_id(session)
-        )
-        encrypted = session.scalar(
-            bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
-        )
+        encrypted = session.scalar(newest_bot(session, SLACK_BOTS.c.bot_token))
     if not encrypted:
         return None
     from retention.encryption import decrypt_bot_token  # its library is slow to import
@@ -97,5 +91,13 @@ def first_installation(session: Transaction) -> tuple[str, str | None] | None:
     return (row.team_id, row.enterprise_id or None) if row else None
 
 
-def _bots(settings: Settings, column: Any) -> Select[tuple[Any]]:
-    return select(column).where(SLACK_BOTS.c.client_id == settings.slack_client_id)
+def newest_bot(session: Transaction, *columns: Any) -> Select[Any]:
+    """Select columns of the workspace's latest installation."""
+    bots = SLACK_BOTS.c
+    return (
+        select(*columns)
+        .where(bots.client_id == session.settings.slack_client_id)
+        .where(bots.team_id == workspace_id(session))
+        .order_by(bots.installed_at.desc(), bots.id.desc())
+        .limit(1)
+    )

@@ -49,10 +49,6 @@ _OTHER_WORKSPACE = gettext(
     "this desk belongs to another workspace; a desk has one shop's customers, "
     "so whoever runs it sets SLACK_TEAM_ID, or starts another desk"
 )
-_TOKEN_ROTATION = gettext(
-    "the app has token rotation turned on, and the desk renews no tokens: it would fall silent "
-    "within the day; install an app made of slack-manifest.yaml, in which it is off"
-)
 
 
 class Flow(OAuthFlow):
@@ -98,13 +94,15 @@ class Flow(OAuthFlow):
             own_team = installation.workspace_id(session) or installed.team_id
             if not own_team or installed.team_id != own_team:
                 return False
-            if installed.bot_token_expires_at is not None:
-                raise BoltError(_TOKEN_ROTATION)
             store: Any = SimpleNamespace(begin=lambda: nullcontext(session.connection()))
             encrypted = copy(installed)
             encrypted.user_token = None  # nobody asked for one
-            if token := installed.bot_token:
-                encrypted.bot_token = encrypt_bot_token(session.settings.keys, token)
+            for name in (
+                "bot_token",
+                "bot_refresh_token",
+            ):  # the latter: `bot.slack.token_rotation`
+                if token := getattr(installed, name):
+                    setattr(encrypted, name, encrypt_bot_token(session.settings.keys, token))
             SQLAlchemyInstallationStore(self._settings.slack_client_id, store).save(encrypted)
         return True
 

@@ -31,7 +31,7 @@ from bot.http import (
 )
 from bot.http.rate_limit import TokenBuckets
 from bot.http.requests import Reply, Request, error_reply, json_reply, noted
-from bot.slack import clicks, envelopes, groups, shedding
+from bot.slack import clicks, envelopes, groups, shedding, token_rotation
 from bot.slack.app import build_app
 from bot.slack.middleware import SpeakLanguage
 from bot.slack.workspace import OwnWorkspace
@@ -312,6 +312,7 @@ def start(site: Site) -> None:
     for name, target, arguments in (
         ("heartbeat", _report, (site,)),
         ("groups", groups.keep_fresh, (database,)),
+        ("token rotation", token_rotation.keep_fresh, (database,)),
         ("connectors", site.shop_webhooks.warm_up, ()),
         ("clicks", clicks.repeat_unfinished, (site.app, database, clock.wall())),
     ):

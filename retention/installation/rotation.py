@@ -84,9 +84,13 @@ def _rotate_bot_tokens(session: Transaction) -> None:
     """Encrypt the tokens of the app in Slack anew with the current key."""
     keys = session.settings.keys
     for table in (SLACK_BOTS, SLACK_INSTALLATIONS):
-        for row in session.execute(select(table.c.id, table.c.bot_token)).all():
-            if token := decrypt_bot_token(keys, row.bot_token or ""):
-                encrypted = encrypt_bot_token(keys, token)
-                session.execute(
-                    table.update().where(table.c.id == row.id).values(bot_token=encrypted)
-                )
+        columns = (table.c.bot_token, table.c.bot_refresh_token)
+        for row_id, *stored in session.execute(select(table.c.id, *columns)).all():
+            tokens = [decrypt_bot_token(keys, encrypted or "") for encrypted in stored]
+            anew = {
+                column: encrypt_bot_token(keys, token)
+                for column, token in zip(columns, tokens, strict=True)
+                if token
+            }
+            if anew:
+                session.execute(table.update().where(table.c.id == row_id).values(anew))

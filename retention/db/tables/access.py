@@ -104,7 +104,8 @@ SLACK_STATES = SQLAlchemyOAuthStateStore.build_oauth_states_table(
     Base.metadata, SQLAlchemyOAuthStateStore.default_table_name
 )
 for _table in (SLACK_BOTS, SLACK_INSTALLATIONS):
-    _table.c.bot_token.type = String(500)  # encrypted (retention.encryption)
+    for _column in (_table.c.bot_token, _table.c.bot_refresh_token):
+        _column.type = String(500)  # encrypted (retention.encryption)
 
 
 class PrivacyRelease(Numbered):

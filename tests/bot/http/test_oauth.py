@@ -9,11 +9,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 from slack_bolt.error import BoltError
+from slack_sdk.errors import SlackTokenRotationError
 from slack_sdk.oauth.installation_store import Installation
+from slack_sdk.oauth.token_rotation import TokenRotator
 from sqlalchemy import func, select
 
 from bot.http.server import missing_configuration
 from bot.http.web import Site
+from bot.slack.token_rotation import renew
+from retention.db import Database
 from retention.db.tables import SLACK_BOTS, SLACK_INSTALLATIONS, SLACK_STATES, Outbox
 from retention.encryption import decrypt_bot_token
 from retention.installation.rotation import reseal_all, rotate
@@ -112,17 +116,23 @@ def _is_in_clear(database, token: str) -> bool:
     return any(token.encode() in file.read_bytes() for file in files)
 
 
-def test_bot_token_is_nowhere_in_clear_and_follows_a_new_key(settings, database, site):
-    assert _install(site)[0] == 200
-    assert not _is_in_clear(database, TOKEN)
-    stored = rows(database, select(SLACK_INSTALLATIONS.c.bot_token))
+def _with_a_new_key_alone(settings, database) -> Database:
+    """Rotate the root key; return the database of a desk without the old one."""
     rotated = rotate(settings)
     directory = read(Lake.open(rotated), rotated)
     with database.using(rotated).transaction() as session:
         reseal_all(directory, session, "operator")
     alone = rotated.model_copy()
-    alone.__dict__["keys"] = Keys(rotated.keys.all[:1])  # the old key is not needed for it
-    assert installation.bot_token(database.using(alone)) == TOKEN
+    alone.__dict__["keys"] = Keys(rotated.keys.all[:1])
+    return database.using(alone)
+
+
+def test_bot_token_is_nowhere_in_clear_and_follows_a_new_key(settings, database, site):
+    assert _install(site)[0] == 200
+    assert not _is_in_clear(database, TOKEN)
+    stored = rows(database, select(SLACK_INSTALLATIONS.c.bot_token))
+    alone = _with_a_new_key_alone(settings, database)
+    assert installation.bot_token(alone) == TOKEN
     assert rows(database, select(SLACK_INSTALLATIONS.c.bot_token)) != stored
     assert not _is_in_clear(database, TOKEN)
 
@@ -210,11 +220,64 @@ def _installed(team: str) -> Installation:
     return Installation(app_id="A1", user_id="U0ADMIN", team_id=team, **bot)
 
 
-def test_expiring_token_is_refused(site, database, api):
-    """The desk stopped working twelve hours later."""
-    api.answers["oauth.v2.access"] = {**_granted(), "expires_in": 43_200, "refresh_token": "xoxe-1"}
-    status, page = _install(site)
-    assert (status, "token rotation" in page, _bots(database)) == (403, True, [])
+def _rotating(api: Api, number: int, expires_in: int = 43_200) -> None:
+    """Let Slack give the bot token and the refresh token of this number."""
+    tokens = {"expires_in": expires_in, "refresh_token": f"xoxe-{number}-{'r' * 140}"}
+    api.answers["oauth.v2.access"] = {**_granted(token=f"xoxe.xoxb-{number}"), **tokens}
+
+
+def test_expiring_token_is_renewed_before_its_end(site, database, api):
+    _rotating(api, 1)
+    assert _install(site)[0] == 200
+    assert not renew(database)  # ten hours early
+    _rotating(api, 2, expires_in=7_000)
+    assert _install(site)[0] == 200
+    _rotating(api, 3)
+    assert renew(database)
+    asked = api.named("oauth.v2.access")[-1]
+    assert asked["grant_type"] == "refresh_token"
+    assert asked["refresh_token"].startswith("xoxe-2-")
+    assert site.app.client.token == "xoxe.xoxb-3"
+    assert not renew(database)
+    assert not any(_is_in_clear(database, token) for token in ("xoxe.xoxb-3", "xoxe-3-"))
+
+
+def test_token_that_slack_does_not_renew_is_an_error_and_stays(site, database, api):
+    _rotating(api, 1, expires_in=60)
+    assert _install(site)[0] == 200
+    api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_refresh_token"}
+    with pytest.raises(SlackTokenRotationError):
+        renew(database)
+    assert site.app.client.token == "xoxe.xoxb-1"
+
+
+def test_of_two_bots_that_renew_at_once_the_second_keeps_the_new_token(
+    site, database, api, monkeypatch
+):
+    """Slack takes a refresh token once."""
+    _rotating(api, 1, expires_in=60)
+    assert _install(site)[0] == 200
+    first = TokenRotator.perform_bot_token_rotation
+
+    def after_the_other(self, *, bot):
+        monkeypatch.setattr(TokenRotator, "perform_bot_token_rotation", first)
+        _rotating(api, 2)
+        assert renew(database)
+        api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_refresh_token"}
+        return first(self, bot=bot)
+
+    monkeypatch.setattr(TokenRotator, "perform_bot_token_rotation", after_the_other)
+    assert not renew(database)
+    assert site.app.client.token == "xoxe.xoxb-2"
+
+
+def test_refresh_token_follows_a_new_key(settings, database, site, api):
+    _rotating(api, 1, expires_in=60)
+    assert _install(site)[0] == 200
+    alone = _with_a_new_key_alone(settings, database)
+    _rotating(api, 2)
+    assert renew(alone)
+    assert api.named("oauth.v2.access")[-1]["refresh_token"].startswith("xoxe-1-")
 
 
 def test_configured_token_takes_precedence(settings, database, api, site):
