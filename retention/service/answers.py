@@ -18,7 +18,7 @@ from retention.text import gettext, use_language
 SHOWN_ORDERS, SHOWN_LINES = 3, 4
 LANGUAGES = ("en", "zh")
 # Scores below are no answer; chosen on the practice questions by `tests.benchmarks.service`.
-LEAST = {"en": 0.073, "zh": 0.04}  # Chinese questions share few words with English texts
+LEAST = {"en": 0.07, "zh": 0.04}  # Chinese questions share few words with English texts
 SECOND = 0.02  # a second quotation may be so much less near than the first
 POLICY, PRODUCT, ORDERS, CODES = "policy", "product", "orders", "codes"
 SIGN_IN, UNKNOWN, PERSON = "sign_in", "unknown", "person"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from retention.service import chinese
+from retention.service import chinese, typical
 from retention.texts import embedding
 
 try:  # the extra `service`
@@ -21,6 +21,7 @@ except ImportError:
 
 MAX_EMBEDDED = 400  # texts whose meaning counts; later ones are found by their words only
 WORDS_COUNT = 0.2  # weight of the agreement in words, against that in meaning
+SUBJECT_COUNTS = 0.15  # weight of the agreement in subject
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _HAN = re.compile("[\u3400-\u9fff]+")
@@ -35,12 +36,16 @@ def is_installed() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Texts that can be searched. ``vectors``: of the first; ``weights``: of their words."""
+    """Texts that can be searched. ``vectors``: of the first; ``weights``: of their words.
+
+    ``subjects``: how much each of the first is of each subject of typical questions.
+    """
 
     is_chinese: np.ndarray
     by_words: Any
     weights: dict[str, float]
     vectors: np.ndarray
+    subjects: np.ndarray
     translations: chinese.Translations
 
 
@@ -86,7 +91,7 @@ def build(texts: Sequence[str], language: str) -> Index | None:
     vectors = embedding.embed(texts[:MAX_EMBEDDED], passages=True)
     known = chinese.translations(weights, stems_of) if language == "zh" else {}
     is_chinese = np.array([bool(_HAN.search(text)) for text in texts])
-    return Index(is_chinese, by_words, weights, vectors, known)
+    return Index(is_chinese, by_words, weights, vectors, typical.of_texts(vectors), known)
 
 
 def _weight(texts: int, count: int) -> float:
@@ -98,8 +103,9 @@ def search(index: Index | None, question: str) -> np.ndarray:
     """Return the score of each text.
 
     A score is the cosine of the embeddings, less its mean over usual questions in the text's
-    language, so that scores of questions and of languages compare; and `WORDS_COUNT` × the
-    agreement in words, of a Chinese question also in their translations.
+    language, so that scores of questions and of languages compare; `WORDS_COUNT` × the agreement
+    in words, of a Chinese question also in their translations; and `SUBJECT_COUNTS` × that in
+    subject.
     """
     if index is None:
         return np.zeros(0)
@@ -108,7 +114,9 @@ def search(index: Index | None, question: str) -> np.ndarray:
     [vector] = embedding.embed([question])
     usual = np.where(index.is_chinese, *(_usual(language) @ vector for language in ("zh", "en")))
     meaning = np.append(index.vectors @ vector, usual[len(index.vectors) :])
-    return WORDS_COUNT * words + meaning - usual
+    scores: np.ndarray = WORDS_COUNT * words + meaning - usual
+    scores[: len(index.vectors)] += SUBJECT_COUNTS * index.subjects @ typical.of_question(vector)
+    return scores
 
 
 @lru_cache(maxsize=2)

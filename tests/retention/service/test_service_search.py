@@ -1,9 +1,11 @@
 """Test the search of the chat. It needs the extra ``service``."""
 
+import numpy as np
 import pytest
 
-from retention.service import answers, chinese, facts, search
+from retention.service import answers, chinese, facts, search, typical
 from retention.service.facts import Product
+from retention.texts import embedding
 
 pytestmark = [
     pytest.mark.service,
@@ -69,3 +71,19 @@ def test_later_products_of_a_large_catalogue_are_found_by_their_words(monkeypatc
     monkeypatch.setattr(search, "MAX_EMBEDDED", 2)
     index = search.build(["Lamp", "Chair", "Copper kettle"], "en")
     assert search.search(index, "copper kettle price").argmax() == 2
+
+
+def test_a_question_in_other_words_finds_the_policy_of_its_subject() -> None:
+    texts = [
+        "Refunds. We refund you within 10 working days after the goods arrive.",
+        "Newsletter. Every newsletter has an unsubscribe link.",
+    ]
+    index = search.build(texts, "en")
+    asked = {"I still have not got my cash for the shoes": 0, "Stop filling my inbox please": 1}
+    assert {one: int(search.search(index, one).argmax()) for one in asked} == asked
+
+
+def test_shares_of_subjects_add_up_to_one_for_texts_and_questions() -> None:
+    vectors = embedding.embed(["A tent for two", "Refunds take ten days"], passages=True)
+    assert np.allclose(typical.of_texts(vectors).sum(axis=1), 1)
+    assert np.isclose(typical.of_question(vectors[0]).sum(), 1)
