@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from retention.texts import embedding
 
@@ -44,21 +45,18 @@ def _subjects() -> _Subjects:
 def of_texts(vectors: np.ndarray) -> np.ndarray:
     """Return how much each policy or product is of each subject, (texts, subjects)."""
     known = _subjects()
-    return _shares(vectors @ known.said.T, known.said_of, int(known.asked_of.max()) + 1)
+    return _shares(known.said @ vectors.T, known.said_of).T
 
 
 def of_question(vector: np.ndarray) -> np.ndarray:
     """Return how much a question is of each subject, (subjects,)."""
     known = _subjects()
-    near = known.asked @ vector - HUB_COUNTS * known.hubs
-    [shares] = _shares(near[None], known.asked_of, int(known.asked_of.max()) + 1)
-    return np.asarray(shares)
+    return _shares(known.asked @ vector - HUB_COUNTS * known.hubs, known.asked_of)
 
 
-def _shares(near: np.ndarray, subject_of: np.ndarray, subjects: int) -> np.ndarray:
-    """Return the softmax over subjects of the nearest text of each."""
-    best = np.full((len(near), subjects), _FARTHEST)
-    for subject in np.unique(subject_of):
-        best[:, subject] = near[:, subject_of == subject].max(axis=1)
-    raised = np.exp((best - best.max(axis=1, keepdims=True)) / NARROW)
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+def _shares(near: np.ndarray, subject_of: np.ndarray) -> np.ndarray:
+    """Return the softmax over subjects, the first axis, of the nearest of each subject's texts."""
+    subjects = _subjects().asked_of[-1] + 1  # every subject is asked about
+    best = np.full((subjects, *near.shape[1:]), _FARTHEST)
+    np.maximum.at(best, subject_of, near)
+    return np.asarray(softmax(best / NARROW, axis=0))
