@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from retention.service import chinese, typical
+from retention.service import chinese, spelling, typical
 from retention.texts import embedding
 
 try:  # the extra `service`
@@ -20,8 +20,9 @@ except ImportError:
     bm25s = None
 
 MAX_EMBEDDED = 400  # texts whose meaning counts; later ones are found by their words only
-WORDS_COUNT = 0.2  # weight of the agreement in words, against that in meaning
-SUBJECT_COUNTS = 0.15  # weight of the agreement in subject
+WORDS_COUNT = 0.15  # weight of the agreement in words, against that in meaning
+SUBJECT_COUNTS = 0.25  # weight of the agreement in subject
+UNPUBLISHED_COUNTS = 0.06  # weight of the subjects that shops rarely publish
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _HAN = re.compile("[\u3400-\u9fff]+")
@@ -31,7 +32,7 @@ _COMMON = frozenset(_FILE["common"].split())
 
 def is_installed() -> bool:
     """Return whether the extra ``service`` is installed here."""
-    return None not in (bm25s, embedding.E5, chinese.CcCedict)
+    return None not in (bm25s, embedding.E5, chinese.CcCedict, spelling.SpellChecker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,13 @@ def search(index: Index | None, question: str) -> np.ndarray:
         return np.zeros(0)
     words = _agreement(index, words_of(question))
     words += _agreement(index, chinese.translated(question, index.translations))
-    [vector] = embedding.embed([question])
+    vector = typical.vector_of(question)
     usual = np.where(index.is_chinese, *(_usual(language) @ vector for language in ("zh", "en")))
     meaning = np.append(index.vectors @ vector, usual[len(index.vectors) :])
     scores: np.ndarray = WORDS_COUNT * words + meaning - usual
-    scores[: len(index.vectors)] += SUBJECT_COUNTS * index.subjects @ typical.of_question(vector)
-    return scores
+    shares = typical.of_question(vector)
+    scores[: len(index.vectors)] += SUBJECT_COUNTS * index.subjects @ shares
+    return scores - UNPUBLISHED_COUNTS * typical.unpublished(shares)
 
 
 @lru_cache(maxsize=2)

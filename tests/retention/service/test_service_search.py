@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retention.service import answers, chinese, facts, search, typical
+from retention.service import answers, chinese, facts, intents, search, spelling, typical
 from retention.service.facts import Product
 from retention.texts import embedding
 
@@ -87,3 +87,34 @@ def test_shares_of_subjects_add_up_to_one_for_texts_and_questions() -> None:
     vectors = embedding.embed(["A tent for two", "Refunds take ten days"], passages=True)
     assert np.allclose(typical.of_texts(vectors).sum(axis=1), 1)
     assert np.isclose(typical.of_question(vectors[0]).sum(), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("which one was it that came to me in spring", answers.SIGN_IN),
+        ("is there anything off for a loyal customer like me", answers.SIGN_IN),
+        ("is nobody real reading this", answers.PERSON),
+        ("昨天下的单我不想要了", answers.PERSON),
+    ],
+)
+def test_intent_without_its_usual_words_is_told_by_its_subject(known, text, code):
+    assert intents.intent_of(text) == intents.ANSWER
+    assert answers.answer(text, known, None).code == code
+
+
+@pytest.mark.parametrize("text", ["do you have skis", "can a drone bring it to me"])
+def test_subjects_that_shops_rarely_publish_are_unknown(known, text):
+    assert answers.answer(text, known, None).code == answers.UNKNOWN
+
+
+def test_misspelled_words_are_corrected_to_words_of_the_shop():
+    words = {"return": 3, "returns": 2, "towel": 1}
+    assert spelling.corrected("Can I retrun a towl?", words) == "Can I return a towel?"
+    assert spelling.corrected("Is A1011 in Zurich, or my tower?", words).endswith("my tower?")
+    assert spelling.corrected("WARM15-7KQ2 毛巾", words) == "WARM15-7KQ2 毛巾"
+
+
+def test_nothing_is_corrected_without_the_dictionary(monkeypatch):
+    monkeypatch.setattr(spelling, "SpellChecker", None)
+    assert spelling.corrected("towl", {"towel": 1}) == "towl"
