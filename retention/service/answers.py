@@ -79,7 +79,8 @@ def knowledge(
         texts = [*(f"{one.title}. {one.text}" for one in some), *(one.text for one in products)]
         read[language], indexes[language] = some, search.build(texts, language)
     texts = [*(f"{one.title}. {one.text}" for one in sections), *(one.text for one in products)]
-    words = Counter(spelling.words_of([*texts, *typical.texts()]))
+    texts += [text for _, text in typical.texts()]
+    words = Counter(spelling.words_of(texts))
     return Knowledge(read, products, indexes, words, currency, zone)
 
 

@@ -4,6 +4,7 @@ A question is often far from its policy in words, but near to other questions on
 """
 
 import tomllib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,10 @@ NARROW = 0.008  # temperature of the shares; cosines of this model differ little
 LEAST_SHARE = 0.4  # of a subject with an intent of its own, such as to see one's orders
 _FARTHEST = -9.0  # of a subject without texts
 
+ASKED, SAID = ("en", "zh"), ("says",)
+_FILE = Path(__file__).with_name("typical_questions.toml")
+VECTORS = _FILE.with_suffix(".npy")  # `python -m tests.make_typical_vectors` writes it in 20 s
+
 
 class _Subjects(NamedTuple):
     intents: list[str]  # "" of most
@@ -31,30 +36,35 @@ class _Subjects(NamedTuple):
     said_of: np.ndarray
 
 
-def texts() -> list[str]:
-    """Return all typical questions, and what policies and products of their subjects say."""
-    return [text for one in _read() for key in ("en", "zh", "says") for text in one.get(key, ())]
+def texts(keys: Sequence[str] = ("en", "zh", "says")) -> list[tuple[int, str]]:
+    """Return typical questions, or what policies and products say, with their subjects."""
+    return [
+        (at, text) for at, one in enumerate(_read()) for key in keys for text in one.get(key, ())
+    ]
 
 
+@lru_cache(maxsize=1)
 def _read() -> list[dict[str, Any]]:
-    file = Path(__file__).with_name("typical_questions.toml")
-    return list(tomllib.loads(file.read_text("utf-8")).values())
+    return list(tomllib.loads(_FILE.read_text("utf-8")).values())
+
+
+def embedded() -> np.ndarray:
+    """Return the vectors of all questions, then of all that is said; `VECTORS` stores them."""
+    asked = embedding.embed([text for _, text in texts(ASKED)])
+    said = embedding.embed([text for _, text in texts(SAID)], passages=True)
+    return np.vstack([asked, said])
 
 
 @lru_cache(maxsize=1)
 def _subjects() -> _Subjects:
-    subjects = _read()
-    asked = [(at, text) for at, one in enumerate(subjects) for text in one["en"] + one["zh"]]
-    said = [(at, text) for at, one in enumerate(subjects) for text in one.get("says", ())]
-    questions = embedding.embed([text for _, text in asked])
-    asked_of = np.array([at for at, _ in asked])
-    near = np.where(asked_of[:, None] == asked_of, -1, questions @ questions.T)
+    asked_of, said_of = (np.array([at for at, _ in texts(keys)]) for keys in (ASKED, SAID))
+    vectors = np.load(VECTORS, allow_pickle=False).astype(np.float32)
+    asked, said = np.split(vectors, [len(asked_of)])
+    near = np.where(asked_of[:, None] == asked_of, -1, asked @ asked.T)
     hubs = np.sort(near, axis=1)[:, -NEIGHBOURS:].mean(axis=1)
-    says = embedding.embed([text for _, text in said], passages=True)
-    said_of = np.array([at for at, _ in said])
-    intents = [one.get("intent", "") for one in subjects]
-    is_published = np.array(["says" in one for one in subjects])
-    return _Subjects(intents, is_published, questions, asked_of, hubs, says, said_of)
+    is_published = np.array(["says" in one for one in _read()])
+    intents = [one.get("intent", "") for one in _read()]
+    return _Subjects(intents, is_published, asked, asked_of, hubs, said, said_of)
 
 
 @lru_cache(maxsize=1)

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from retention.errors import BadInput
-from retention.service import answers, facts, identity, intents
+from retention.service import answers, facts, identity, intents, typical
 from retention.service.answers import Customer
 from retention.service.facts import Code, Line, Order
 from retention.service.identity import Identity
@@ -141,3 +142,8 @@ def test_orders_keep_their_lines_and_their_newest_order_is_first():
     assert (newest.order_id, newest.amount) == (None, None)
     assert [line.title for line in first.lines] == ["Tent", "2"]
     assert first.amount == 12.0
+
+
+def test_each_typical_question_has_a_stored_vector():
+    stored = np.load(typical.VECTORS, allow_pickle=False)
+    assert len(stored) == len(typical.texts()), "run python -m tests.make_typical_vectors"

@@ -118,3 +118,8 @@ def test_misspelled_words_are_corrected_to_words_of_the_shop():
 def test_nothing_is_corrected_without_the_dictionary(monkeypatch):
     monkeypatch.setattr(spelling, "SpellChecker", None)
     assert spelling.corrected("towl", {"towel": 1}) == "towl"
+
+
+def test_stored_vectors_are_those_of_the_typical_questions():
+    stored = np.load(typical.VECTORS, allow_pickle=False)
+    assert np.abs(stored - typical.embedded()).max() < 0.01
