@@ -49,10 +49,19 @@ class Typed:
 class Traffic:
     """Commands on their way to one bot."""
 
-    def __init__(self, port: int, secret: str, mix: Mix, patience: float = PATIENCE) -> None:
-        self._port, self._secret, self._mix, self._patience = port, secret, mix, patience
+    def __init__(
+        self,
+        port: int,
+        secret: str,
+        mix: Mix,
+        patience: float = PATIENCE,
+        late_after: float = SLACK_SECONDS,
+    ) -> None:
+        self._port, self._secret, self._mix = port, secret, mix
+        self._patience, self._late_after = patience, late_after
         self._shed = json_reply(200, shedding._message(None)).body
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.sent = 0
         self.typed: list[Typed] = []
 
     async def run(self, phases: list[Phase], began: float) -> None:
@@ -79,7 +88,7 @@ class Traffic:
         except (OSError, EOFError, TimeoutError) as error:
             kind, note = ERROR, repr(error)
         took = time.monotonic() - began - due
-        if took > SLACK_SECONDS and kind != ERROR:
+        if took > self._late_after and kind != ERROR:
             kind = LATE
         self.typed.append(Typed(due, took, kind, command.text, command.trigger, note))
 
@@ -108,6 +117,7 @@ class Traffic:
     ) -> tuple[int, bytes]:
         try:
             writer.write(request)
+            self.sent += 1
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             lines = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
             body = await reader.readexactly(int(lines["content-length"]))
